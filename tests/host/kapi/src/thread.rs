@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Threads.
+
+use crate::error::Result;
+use core::fmt;
+
+/// A running thread. Dropping it lets the thread run on.
+pub struct JoinHandle(std::thread::JoinHandle<()>);
+
+impl JoinHandle {
+    /// Waits for its end.
+    pub fn join(self) {
+        if self.0.join().is_err() {
+            crate::pr_err!("a thread ended by panic\n");
+        }
+    }
+}
+
+/// Starts a thread. The kernel shows the first 15 bytes of its name.
+///
+/// # Errors
+/// `ENOMEM`, `EAGAIN`: no thread to be had.
+pub fn spawn<F: FnOnce() + Send + 'static>(name: fmt::Arguments<'_>, f: F) -> Result<JoinHandle> {
+    let b = std::thread::Builder::new().name(name.to_string());
+    Ok(JoinHandle(b.spawn(f)?))
+}
+
+/// Processors that are on: for sizing thread pools.
+pub fn num_cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Lets others run.
+pub fn yield_now() {
+    std::thread::yield_now()
+}
