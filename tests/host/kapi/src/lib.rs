@@ -13,6 +13,8 @@ pub mod collections;
 pub mod error;
 pub mod log;
 pub mod net;
+#[path = "../../../../kapi/once.rs"]
+pub mod once;
 pub mod pages;
 pub mod params;
 pub mod rand;
@@ -28,6 +30,7 @@ pub mod prelude {
     };
     pub use crate::collections::{Deque, RBTree, RBTreeNode};
     pub use crate::error::{code::*, Error, Result};
+    pub use crate::once::Once;
     pub use crate::sync::{Arc, CondVar, Mutex, MutexGuard, SpinLock, SpinLockGuard};
     pub use crate::time::{Duration, Instant};
     pub use crate::{new_condvar, new_mutex, new_spinlock, try_pin_init};

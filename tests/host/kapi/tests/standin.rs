@@ -160,3 +160,12 @@ fn checksums() {
     assert_eq!(!kapi::checksum::crc32c(!0, b"123456789"), 0xE306_9283);
     assert_eq!(!kapi::checksum::crc32(!0, b"123456789"), 0xCBF4_3926);
 }
+
+#[test]
+fn once() -> Result {
+    let (tx, rx) = std::sync::mpsc::channel();
+    let f: KBox<dyn Once<u32>> = KBox::new(move |x: u32| tx.send(x).unwrap(), GFP_KERNEL)?;
+    f.call(9);
+    assert_eq!(rx.recv(), Ok(9));
+    Ok(())
+}
