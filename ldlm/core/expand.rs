@@ -28,11 +28,14 @@ impl Resource {
             return false;
         };
         let (mode, exact) = (l.req_mode, l.flags & flags::NO_EXPANSION != 0);
-        if l.export.is_local() || mode == Mode::Group || (r.start == 0 && r.end == Extent::EOF) {
+        let group = mode == Mode::Group;
+        if (l.export.is_local() && !group) || (r.start == 0 && r.end == Extent::EOF) {
             return false;
         }
         let mut n = r;
-        if !exact {
+        if group {
+            (n.start, n.end) = (0, Extent::EOF);
+        } else if !exact {
             (n.start, n.end) = (0, Extent::EOF);
             let held = self.bound(self.granted_trees(), mode, &r, &mut n);
             let queued = self.bound(self.waiting_trees(), mode, &r, &mut n);

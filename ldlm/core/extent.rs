@@ -28,7 +28,7 @@ impl Resource {
         let l = self.slab.get(ix)?;
         Some(Wish {
             mode: l.req_mode,
-            range: l.req.range(),
+            range: l.wanted(),
             gid: l.req.gid(),
             pos,
         })

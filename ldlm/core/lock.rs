@@ -148,6 +148,15 @@ impl Lock {
         }
     }
 
+    /// The range that must be free for it. A GROUP lock is always one on the whole object: its
+    /// holders do as they please.
+    pub(super) fn wanted(&self) -> (u64, u64) {
+        match self.req_mode {
+            Mode::Group => (0, u64::MAX),
+            _ => self.req.range(),
+        }
+    }
+
     pub(super) fn view(&self) -> LockView {
         LockView {
             cookie: self.cookie,

@@ -379,7 +379,11 @@ impl Resource {
             return Err(EINVAL);
         };
         let mut policy = l.policy;
-        if old.compatible() & !mode.compatible() != 0 {
+        let group = mode == Mode::Group || old == Mode::Group;
+        // COS locks out new readers, which the PW lock before it did not; those that are there
+        // may stay.
+        let cos = mode == Mode::Cos && matches!(old, Mode::Ex | Mode::Pw);
+        if group || (!cos && old.compatible() & !mode.compatible() != 0) {
             return Err(EINVAL);
         }
         if let (Policy::Ibits(b), Some(bits)) = (&mut policy, bits) {
@@ -669,7 +673,7 @@ impl Resource {
         self.seq += 1;
         let seq = self.seq;
         let Some(l) = self.slab.get(ix) else { return };
-        let (mode, range, key) = (l.req_mode, l.req.range(), key_of(l, l.req_mode));
+        let (mode, range, key) = (l.req_mode, l.wanted(), key_of(l, l.req_mode));
         let pos = if mode == Mode::Group {
             self.group_pos(l.req.gid()).unwrap_or(seq)
         } else {
@@ -706,7 +710,7 @@ impl Resource {
         let Some(l) = self.slab.get(ix) else {
             return Hint::NONE;
         };
-        let (mode, range) = (l.req_mode, l.req.range());
+        let (mode, range) = (l.req_mode, l.wanted());
         self.n_waiting = self.n_waiting.saturating_sub(1);
         match self.kind {
             LockType::Extent => {
