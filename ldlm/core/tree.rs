@@ -341,6 +341,20 @@ impl Trees {
 
     /// The match with the smallest `aux`.
     pub(super) fn min_aux(&self, root: &Root, mut q: Query) -> Option<(u32, u64)> {
+        // The smallest of all, found by walking down: mostly it is a match.
+        let (mut at, min) = (root.node, self.n(root.node).min_aux);
+        while at != NIL && self.n(at).aux != min {
+            let left = self.n(at).left;
+            at = if self.n(left).min_aux == min {
+                left
+            } else {
+                self.n(at).right
+            };
+        }
+        let n = self.n(at);
+        if at != NIL && n.start <= q.end && n.end >= q.start && n.aux < q.below {
+            return Some((at, n.aux));
+        }
         let mut best = None;
         let mut at = self.first(root, &q);
         while let Some(ix) = at {

@@ -135,18 +135,9 @@ impl ExportLocks {
         if st.next_deadline == 0 {
             return None;
         }
-        let mut at = match after {
-            None => st.locks.cursor_front(),
-            Some((h, c)) => st.locks.cursor_lower_bound(&(h, c.saturating_add(1))),
-        };
-        while let Some(c) = at {
-            let (k, e) = c.current();
-            if e.deadline != 0 {
-                return Some(*k);
-            }
-            at = c.move_next();
-        }
-        None
+        let past = |k: &(u64, u64)| after.is_none_or(|a| *k > a);
+        let next = st.locks.iter().find(|(k, e)| past(k) && e.deadline != 0);
+        next.map(|(k, _)| *k)
     }
 
     /// Any lock.

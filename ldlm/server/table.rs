@@ -143,18 +143,18 @@ impl Tables {
             loop {
                 let node = {
                     let map = stripe.map.lock();
-                    let at = match last {
-                        None => map.cursor_front(),
+                    let next = match last {
+                        None => map.values().next().cloned(),
                         Some(n) => map.cursor_lower_bound(&n).and_then(|c| {
                             if *c.current().0 == n {
-                                c.move_next()
+                                c.peek_next().map(|(_, v)| v.clone())
                             } else {
-                                Some(c)
+                                Some(c.current().1.clone())
                             }
                         }),
                     };
-                    match at {
-                        Some(c) => c.current().1.clone(),
+                    match next {
+                        Some(node) => node,
                         None => break,
                     }
                 };

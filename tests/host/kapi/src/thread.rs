@@ -5,13 +5,22 @@
 use crate::error::Result;
 use core::fmt;
 
-/// A running thread. Dropping it lets the thread run on.
-pub struct JoinHandle(std::thread::JoinHandle<()>);
+/// A thread. Dropping this waits for its end: no thread outlives what started it.
+pub struct JoinHandle(Option<std::thread::JoinHandle<()>>);
 
 impl JoinHandle {
     /// Waits for its end.
-    pub fn join(self) {
-        if self.0.join().is_err() {
+    pub fn join(self) {}
+
+    /// Whether it has ended: waiting for it takes no time.
+    pub fn is_finished(&self) -> bool {
+        self.0.as_ref().is_none_or(|h| h.is_finished())
+    }
+}
+
+impl Drop for JoinHandle {
+    fn drop(&mut self) {
+        if self.0.take().is_some_and(|h| h.join().is_err()) {
             crate::pr_err!("a thread ended by panic\n");
         }
     }
@@ -23,7 +32,7 @@ impl JoinHandle {
 /// `ENOMEM`, `EAGAIN`: no thread to be had.
 pub fn spawn<F: FnOnce() + Send + 'static>(name: fmt::Arguments<'_>, f: F) -> Result<JoinHandle> {
     let b = std::thread::Builder::new().name(name.to_string());
-    Ok(JoinHandle(b.spawn(f)?))
+    Ok(JoinHandle(Some(b.spawn(f)?)))
 }
 
 /// Processors that are on: for sizing thread pools.

@@ -132,25 +132,13 @@ impl<'a, K: Ord, V> Cursor<'a, K, V> {
         self.current
     }
     /// The next entry, if there is one.
-    pub fn move_next(self) -> Option<Self> {
-        let current = self
-            .tree
-            .range((Bound::Excluded(self.current.0), Bound::Unbounded))
-            .next()?;
-        Some(Cursor {
-            tree: self.tree,
-            current,
-        })
+    pub fn peek_next(&self) -> Option<(&K, &V)> {
+        let after = (Bound::Excluded(self.current.0), Bound::Unbounded);
+        self.tree.range(after).next()
     }
     /// The previous entry, if there is one.
-    pub fn move_prev(self) -> Option<Self> {
-        let current = self
-            .tree
-            .range((Bound::Unbounded, Bound::Excluded(self.current.0)))
-            .next_back()?;
-        Some(Cursor {
-            tree: self.tree,
-            current,
-        })
+    pub fn peek_prev(&self) -> Option<(&K, &V)> {
+        let before = (Bound::Unbounded, Bound::Excluded(self.current.0));
+        self.tree.range(before).next_back()
     }
 }

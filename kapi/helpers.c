@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Helpers of the crate kapi, see helpers.h.
+ */
+#include <linux/cpumask.h>
+#include <linux/crc32.h>
+#include <linux/err.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/sched.h>
+#include <linux/sched/task.h>
+#include <linux/timekeeping.h>
+
+#include "helpers.h"
+
+u32 lustre_kapi_crc32c(u32 seed, const void *data, size_t len)
+{
+	return crc32c(seed, data, len);
+}
+
+u32 lustre_kapi_crc32(u32 seed, const void *data, size_t len)
+{
+	return crc32_le(seed, data, len);
+}
+
+u64 lustre_kapi_real_ns(void)
+{
+	return ktime_get_real_ns();
+}
+
+void lustre_kapi_sleep(long jiffies)
+{
+	while (jiffies > 0)
+		jiffies = schedule_timeout_idle(jiffies);
+}
+
+struct task_struct *lustre_kapi_thread_start(int (*fn)(void *data), void *data,
+					     const char *name)
+{
+	struct task_struct *task = kthread_create(fn, data, "%s", name);
+
+	if (IS_ERR(task))
+		return NULL;
+	get_task_struct(task);
+	wake_up_process(task);
+	return task;
+}
+
+void lustre_kapi_thread_join(struct task_struct *task)
+{
+	kthread_stop(task);
+	put_task_struct(task);
+}
+
+unsigned int lustre_kapi_num_cpus(void)
+{
+	return num_online_cpus();
+}
+
+void lustre_kapi_yield(void)
+{
+	cond_resched();
+}
