@@ -1,0 +1,474 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A transaction: locks, a jbd2 handle, and the inodes that it changed.
+//!
+//! ext4 sets times, link counts and versions as a local file system would. Here they are the
+//! caller's: the handle remembers the attributes of each inode it touches, puts them back after
+//! each of ext4's operations, and writes the inode once when it stops.
+
+use super::ffi;
+use super::{check, check_ptr, Attr, Mount, Node};
+use crate::prelude::*;
+use core::ffi::CStr;
+use core::ptr::NonNull;
+
+/// What journal credits are asked for; see [`Mount::credits`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Credits {
+    /// An inode with a name.
+    Create = 0,
+    /// A name for an inode.
+    Link = 1,
+    /// A name removed.
+    Unlink = 2,
+    /// A name moved.
+    Rename = 3,
+    /// An xattr set, with a value to be replaced.
+    Xattr = 4,
+    /// An xattr set that was not there.
+    XattrNew = 5,
+    /// Attributes with ids.
+    Attr = 6,
+    /// A mapped block changed.
+    Block = 7,
+    /// A block added to a file.
+    Append = 8,
+    /// As much as one handle may have.
+    Max = 9,
+}
+
+/// Ids to be changed.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Ids {
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Project.
+    pub projid: Option<u32>,
+}
+
+/// Whether the current thread is inside a transaction.
+pub fn in_handle() -> bool {
+    // SAFETY: looks at the current task only.
+    unsafe { ffi::ldiskfs_in_handle() }
+}
+
+struct Touched {
+    node: Node,
+    want: Attr,
+    // A new file that has no name yet.
+    unnamed: bool,
+}
+
+/// A running transaction of the current thread.
+pub struct Handle {
+    mount: Arc<Mount>,
+    raw: NonNull<ffi::Handle>,
+    locked: KVec<Node>,
+    touched: KVec<Touched>,
+    stopped: bool,
+}
+
+/// What was locked before the handle failed to start.
+struct Locks<'a> {
+    mount: &'a Arc<Mount>,
+    nodes: KVec<Node>,
+    armed: bool,
+}
+
+impl Drop for Locks<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            unlock_all(self.mount, &self.nodes);
+        }
+    }
+}
+
+fn unlock_all(mount: &Arc<Mount>, nodes: &KVec<Node>) {
+    for n in nodes.iter() {
+        // SAFETY: each node of the list is locked by this thread.
+        unsafe { ffi::ldiskfs_unlock(n.raw()) };
+    }
+    // SAFETY: entered before the first lock was taken.
+    unsafe { ffi::ldiskfs_freeze_leave(mount.raw()) };
+}
+
+impl Handle {
+    /// Locks `nodes` (in the order of their numbers, each once) and starts a transaction with
+    /// `credits` journal credits.
+    ///
+    /// # Errors
+    /// `EDEADLK`: the thread is in a transaction already. `EROFS`: the journal gave up.
+    /// `ENOSPC`: the journal is too small for so many credits.
+    pub fn start(mount: &Arc<Mount>, mut nodes: KVec<Node>, credits: u32) -> Result<Handle> {
+        if in_handle() {
+            return Err(EDEADLK);
+        }
+        nodes.sort_unstable_by_key(|n| n.ino());
+        let mut unique = KVec::with_capacity(nodes.len() + 4, GFP_KERNEL)?;
+        for n in nodes {
+            if unique.last().is_none_or(|l: &Node| !l.same(&n)) {
+                unique.push(n, GFP_KERNEL)?;
+            }
+        }
+        // SAFETY: the mount is live; left by `unlock_all`.
+        unsafe { ffi::ldiskfs_freeze_enter(mount.raw()) };
+        for n in unique.iter() {
+            // SAFETY: the node is live and unlocked by `unlock_all`; the order is fixed.
+            unsafe { ffi::ldiskfs_lock(n.raw(), mount.raw()) };
+        }
+        let mut locks = Locks {
+            mount,
+            nodes: unique,
+            armed: true,
+        };
+        let touched = KVec::with_capacity(8, GFP_KERNEL)?;
+        let credits = credits.min(mount.credits(Credits::Max, 0));
+        // SAFETY: the mount is live, the thread is in no handle.
+        let raw = check_ptr(unsafe { ffi::ldiskfs_start(mount.raw(), credits) })?;
+        locks.armed = false;
+        Ok(Handle {
+            mount: mount.clone(),
+            raw,
+            locked: core::mem::take(&mut locks.nodes),
+            touched,
+            stopped: false,
+        })
+    }
+
+    pub(super) fn raw(&self) -> *mut ffi::Handle {
+        self.raw.as_ptr()
+    }
+
+    /// The device.
+    pub fn mount(&self) -> &Arc<Mount> {
+        &self.mount
+    }
+
+    /// The number of the jbd2 transaction that this handle is part of.
+    pub fn tid(&self) -> u32 {
+        // SAFETY: the handle is running.
+        unsafe { ffi::ldiskfs_tid(self.raw()) }
+    }
+
+    /// Makes [`Handle::stop`] wait until the transaction is on disk.
+    pub fn set_sync(&mut self) {
+        // SAFETY: the handle is running.
+        unsafe { ffi::ldiskfs_set_sync(self.raw()) }
+    }
+
+    /// Credits that are left.
+    pub fn credits_left(&self) -> i32 {
+        // SAFETY: the handle is running.
+        unsafe { ffi::ldiskfs_credits_left(self.raw()) }
+    }
+
+    fn has_locked(&self, node: &Node) -> Result {
+        if self.locked.iter().any(|n| n.same(node)) {
+            Ok(())
+        } else {
+            pr_err!("inode {} changed without its lock\n", node.ino());
+            Err(EDEADLK)
+        }
+    }
+
+    /// An inode that nobody else knows yet joins the locked ones.
+    fn adopt(&mut self, node: &Node) -> Result {
+        self.locked.reserve(1, GFP_NOFS)?;
+        let n = node.clone();
+        // SAFETY: the node is live, and nobody else can hold its lock; see `unlock_all`.
+        unsafe { ffi::ldiskfs_lock(n.raw(), self.mount.raw()) };
+        self.locked.push(n, GFP_NOFS)?;
+        self.touch(node).map(|_| ())
+    }
+
+    /// The place of what is to be written for `node`.
+    fn touch(&mut self, node: &Node) -> Result<usize> {
+        if let Some(i) = self.touched.iter().rposition(|t| t.node.same(node)) {
+            return Ok(i);
+        }
+        self.touched.push(
+            Touched {
+                node: node.clone(),
+                want: node.attr(),
+                unnamed: false,
+            },
+            GFP_NOFS,
+        )?;
+        Ok(self.touched.len() - 1)
+    }
+
+    /// Puts back what ext4 changed of the attributes that are the caller's.
+    fn restore(&mut self, i: usize) {
+        if let Some(t) = self.touched.get(i) {
+            // SAFETY: the node is live, the attributes are valid.
+            unsafe { ffi::ldiskfs_poke(t.node.raw(), &t.want) }
+        }
+    }
+
+    fn links(&mut self, i: usize, n: u32) {
+        if let Some(t) = self.touched.get(i) {
+            let mut a = t.want;
+            a.nlink = n;
+            // SAFETY: as in `restore`.
+            unsafe { ffi::ldiskfs_poke(t.node.raw(), &a) }
+        }
+    }
+
+    /// Makes an inode with a name in `dir`. `target` is that of a symbolic link. The new inode's
+    /// times are zero, its ids those of root, its version 0; a directory has the links `.` and
+    /// its name; `dir` is left as it was but for the entry.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`, `EDQUOT`, `EMLINK`, `EIO`.
+    pub fn create(
+        &mut self,
+        dir: &Node,
+        name: &[u8],
+        mode: u32,
+        rdev: u32,
+        target: Option<&CStr>,
+    ) -> Result<Node> {
+        self.has_locked(dir)?;
+        let d = self.touch(dir)?;
+        let len = u32::try_from(name.len())?;
+        let target = target.map_or(core::ptr::null(), |t| t.as_ptr());
+        // SAFETY: `dir` is live and locked, `name` has `len` bytes, `target` is null or ends in
+        // NUL; the answer is a reference of ours.
+        let raw = unsafe {
+            ffi::ldiskfs_create(dir.raw(), name.as_ptr(), len, mode, rdev, target)
+        };
+        self.restore(d);
+        // SAFETY: as above.
+        let node = unsafe { Node::from_raw(self.mount.clone(), check_ptr(raw)?) };
+        self.adopt_new(&node, mode)?;
+        Ok(node)
+    }
+
+    /// Makes a regular file without a name, in the neighbourhood of `dir`. If it has none when
+    /// the transaction stops, it is freed.
+    pub fn create_unnamed(&mut self, dir: &Node, mode: u32) -> Result<Node> {
+        // SAFETY: both are live; the answer is a reference of ours.
+        let raw = unsafe { ffi::ldiskfs_tmpfile(self.mount.raw(), dir.raw(), mode) };
+        // SAFETY: as above.
+        let node = unsafe { Node::from_raw(self.mount.clone(), check_ptr(raw)?) };
+        self.adopt_new(&node, mode)?;
+        let n = self.touch(&node)?;
+        if let Some(t) = self.touched.get_mut(n) {
+            t.unnamed = true;
+        }
+        Ok(node)
+    }
+
+    fn adopt_new(&mut self, node: &Node, mode: u32) -> Result {
+        self.adopt(node)?;
+        let a = self.attr_mut(node)?;
+        a.mode = mode;
+        a.nlink = a.nlink.max(1);
+        a.version = 0;
+        (a.atime, a.mtime, a.ctime) = (0, 0, 0);
+        (a.atime_nsec, a.mtime_nsec, a.ctime_nsec) = (0, 0, 0);
+        Ok(())
+    }
+
+    /// Adds a name. Link counts stay as they are, see [`Handle::attr_mut`].
+    pub fn link(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+        self.has_locked(dir)?;
+        self.has_locked(node)?;
+        let (d, n) = (self.touch(dir)?, self.touch(node)?);
+        // An orphan leaves ext4's list when it gets its first link.
+        // SAFETY: the node is live.
+        if unsafe { ffi::ldiskfs_is_orphan(node.raw()) } {
+            self.links(n, 0);
+        }
+        let len = u32::try_from(name.len())?;
+        // SAFETY: both are live and locked, `name` has `len` bytes.
+        let ret = unsafe { ffi::ldiskfs_link(dir.raw(), name.as_ptr(), len, node.raw()) };
+        self.restore(d);
+        self.restore(n);
+        check(ret)?;
+        if let Some(t) = self.touched.get_mut(n) {
+            t.unnamed = false;
+        }
+        Ok(())
+    }
+
+    /// Removes a name. Link counts stay as they are, but if the node's is 0 or the node is a
+    /// directory to be removed (`rmdir`), it goes to ext4's list of orphans, which is freed after
+    /// a crash.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTEMPTY`, `EIO`.
+    pub fn unlink(&mut self, dir: &Node, name: &[u8], node: &Node, rmdir: bool) -> Result {
+        self.has_locked(dir)?;
+        self.has_locked(node)?;
+        let (d, n) = (self.touch(dir)?, self.touch(node)?);
+        let len = u32::try_from(name.len())?;
+        let links = self.touched.get(n).map_or(0, |t| t.want.nlink);
+        // ext4 takes one off, or all of an empty directory's two.
+        self.links(n, if rmdir { 2 } else { links.saturating_add(1) });
+        // SAFETY: both are live and locked, `name` has `len` bytes.
+        let ret = unsafe { ffi::ldiskfs_unlink(dir.raw(), name.as_ptr(), len, node.raw(), rmdir) };
+        self.restore(d);
+        self.restore(n);
+        check(ret)
+    }
+
+    /// Moves a name. The `..` of a directory follows; link counts stay as they are.
+    pub fn rename(
+        &mut self,
+        from: &Node,
+        from_name: &[u8],
+        node: &Node,
+        to: &Node,
+        to_name: &[u8],
+    ) -> Result {
+        self.has_locked(from)?;
+        self.has_locked(to)?;
+        self.has_locked(node)?;
+        let (f, t, n) = (self.touch(from)?, self.touch(to)?, self.touch(node)?);
+        let (from_len, to_len) = (
+            u32::try_from(from_name.len())?,
+            u32::try_from(to_name.len())?,
+        );
+        // SAFETY: all are live and locked, the names have their lengths.
+        let ret = unsafe {
+            ffi::ldiskfs_rename(
+                from.raw(),
+                from_name.as_ptr(),
+                from_len,
+                node.raw(),
+                to.raw(),
+                to_name.as_ptr(),
+                to_len,
+            )
+        };
+        self.restore(f);
+        self.restore(t);
+        self.restore(n);
+        check(ret)
+    }
+
+    /// Sets an xattr, or removes it. `create` says that there is none yet.
+    ///
+    /// # Errors
+    /// `ENODATA` (none to remove), `ENOSPC`, `E2BIG`, `ERANGE`, `EDQUOT`, `EEXIST`.
+    pub fn set_xattr(
+        &mut self,
+        node: &Node,
+        name: &CStr,
+        value: Option<&[u8]>,
+        create: bool,
+    ) -> Result {
+        let n = self.touch(node)?;
+        // An empty value is a value: its pointer is not null.
+        let (buf, len) = value.map_or((core::ptr::null(), 0), |v| (v.as_ptr(), v.len()));
+        // SAFETY: the node is live, `name` ends in NUL, `buf` is null or has `len` bytes.
+        let ret = unsafe {
+            ffi::ldiskfs_setxattr(
+                node.raw(),
+                name.as_ptr(),
+                buf,
+                len as u64,
+                if create { 1 } else { 0 },
+            )
+        };
+        self.restore(n);
+        check(ret)
+    }
+
+    /// The attributes that are written when the transaction stops: times, version, link count and
+    /// permission bits of `node` can be changed here. [`Handle::apply`] shows them to readers.
+    pub fn attr_mut(&mut self, node: &Node) -> Result<&mut Attr> {
+        let n = self.touch(node)?;
+        self.touched.get_mut(n).map(|t| &mut t.want).ok_or(EINVAL)
+    }
+
+    /// Makes the changes of [`Handle::attr_mut`] visible.
+    pub fn apply(&mut self, node: &Node) -> Result {
+        let n = self.touch(node)?;
+        self.restore(n);
+        Ok(())
+    }
+
+    /// Changes owner, group or project, and their usage.
+    ///
+    /// # Errors
+    /// `EDQUOT`, `EINVAL` (no such id), `EIO`.
+    pub fn set_ids(&mut self, node: &Node, ids: &Ids) -> Result {
+        let ptr = |id: &Option<u32>| id.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        let n = self.touch(node)?;
+        // SAFETY: the node is live, the pointers are null or valid.
+        let ret = unsafe {
+            ffi::ldiskfs_setids(
+                node.raw(),
+                ptr(&ids.uid),
+                ptr(&ids.gid),
+                ptr(&ids.projid),
+            )
+        };
+        self.restore(n);
+        check(ret)
+    }
+
+    /// Replaces the inode flags in `mask`.
+    pub fn set_flags(&mut self, node: &Node, flags: u32, mask: u32) -> Result {
+        self.touch(node)?;
+        // SAFETY: the node is live.
+        unsafe { ffi::ldiskfs_setflags(node.raw(), flags, mask) };
+        Ok(())
+    }
+
+    /// Marks a file as written through the journal, see [`super::BlockFile`].
+    pub(super) fn set_journalled(&mut self, node: &Node) -> Result {
+        self.touch(node)?;
+        // SAFETY: the node is live.
+        unsafe { ffi::ldiskfs_set_journal_data(node.raw()) };
+        Ok(())
+    }
+
+    pub(super) fn written(&mut self, node: &Node) -> Result {
+        self.touch(node).map(|_| ())
+    }
+
+    fn finish(&mut self) -> Result {
+        if self.stopped {
+            return Ok(());
+        }
+        self.stopped = true;
+        let mut result = Ok(());
+        for t in self.touched.iter_mut() {
+            if t.unnamed {
+                // The last reference frees it.
+                t.want.nlink = 0;
+            }
+            // SAFETY: the node is live, the attributes are valid.
+            unsafe { ffi::ldiskfs_poke(t.node.raw(), &t.want) };
+            // SAFETY: the node is live and the handle runs.
+            result = result.and(check(unsafe { ffi::ldiskfs_dirty(t.node.raw()) }));
+        }
+        // SAFETY: the handle is running and not used after this.
+        let ret = unsafe { ffi::ldiskfs_stop(self.mount.raw(), self.raw()) };
+        unlock_all(&self.mount, &self.locked);
+        result.and(check(ret))
+    }
+
+    /// Ends the transaction: writes the inodes, stops the handle, unlocks. With
+    /// [`Handle::set_sync`] it waits for the disk.
+    ///
+    /// # Errors
+    /// `EIO`, `EROFS`: the journal gave up, nothing of the transaction may be relied on.
+    pub fn stop(mut self) -> Result {
+        self.finish()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(e) = self.finish() {
+            pr_err!("transaction ended with {:?}\n", e);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes in use.
+
+use super::ffi;
+use super::{check, check_len, Attr, Mount};
+use crate::prelude::*;
+use core::ffi::{c_char, c_int, c_void, CStr};
+use core::ptr::NonNull;
+
+/// A reference to an inode. Dropping the last one of an unlinked inode frees it; inside a handle
+/// that is left to a worker.
+pub struct Node {
+    raw: NonNull<ffi::Dentry>,
+    mount: Arc<Mount>,
+}
+
+// SAFETY: dentries and inodes are used from every thread; the kernel locks what it changes.
+unsafe impl Send for Node {}
+// SAFETY: as above.
+unsafe impl Sync for Node {}
+
+/// Whether a walk through a directory goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Walk {
+    /// The entry was taken.
+    Next,
+    /// The entry was not taken: end before it.
+    Stop,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Copy, Debug)]
+pub struct DirEntry<'a> {
+    /// Raw bytes, as on disk.
+    pub name: &'a [u8],
+    /// The 64-bit hash: where a walk starts that begins with this entry.
+    pub pos: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// `DT_*`.
+    pub ty: u32,
+}
+
+struct Filler<'a> {
+    f: &'a mut dyn FnMut(DirEntry<'_>) -> Result<Walk>,
+    error: Option<Error>,
+}
+
+unsafe extern "C" fn fill(
+    data: *mut c_void,
+    name: *const c_char,
+    len: u32,
+    pos: u64,
+    ino: u64,
+    ty: u32,
+) -> c_int {
+    // SAFETY: `data` is the filler of `Node::readdir`, which is waiting for us.
+    let filler = unsafe { &mut *data.cast::<Filler<'_>>() };
+    // SAFETY: `name` has `len` bytes.
+    let name = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len as usize) };
+    match (filler.f)(DirEntry { name, pos, ino, ty }) {
+        Ok(Walk::Next) => 0,
+        Ok(Walk::Stop) => 1,
+        Err(e) => {
+            filler.error = Some(e);
+            1
+        }
+    }
+}
+
+impl Node {
+    /// # Safety
+    /// `raw` is a dentry with an inode of this mount, a reference that passes to the node.
+    pub(super) unsafe fn from_raw(mount: Arc<Mount>, raw: NonNull<ffi::Dentry>) -> Node {
+        Node { raw, mount }
+    }
+
+    pub(super) fn raw(&self) -> *mut ffi::Dentry {
+        self.raw.as_ptr()
+    }
+
+    /// The device it is on.
+    pub fn mount(&self) -> &Arc<Mount> {
+        &self.mount
+    }
+
+    /// Inode number.
+    pub fn ino(&self) -> u64 {
+        // SAFETY: the node is live.
+        unsafe { ffi::ldiskfs_ino(self.raw()) }
+    }
+
+    /// Whether both are the same inode in memory.
+    pub fn same(&self, other: &Node) -> bool {
+        // SAFETY: both are live.
+        unsafe { ffi::ldiskfs_same_inode(self.raw(), other.raw()) }
+    }
+
+    /// The attributes as they are in memory.
+    pub fn attr(&self) -> Attr {
+        let mut a = Attr::default();
+        // SAFETY: the node is live, `a` is valid for the answer.
+        unsafe { ffi::ldiskfs_getattr(self.raw(), &mut a) };
+        a
+    }
+
+    /// Locks the inode shared. No lock is taken if the caller's handle has locked it.
+    ///
+    /// # Errors
+    /// `EDEADLK`: in a handle that does not have the lock, and it is not free.
+    pub fn shared(&self) -> Result<Shared<'_>> {
+        // SAFETY: the node is live.
+        let ret = unsafe { ffi::ldiskfs_lock_shared(self.raw()) };
+        check(ret)?;
+        Ok(Shared {
+            node: self,
+            taken: ret > 0,
+            _thread: core::marker::PhantomData,
+        })
+    }
+
+    /// The value of an xattr, at most `buf.len()` bytes; an empty `buf` asks for the length.
+    ///
+    /// # Errors
+    /// `ENODATA`: there is none. `ERANGE`: it is longer.
+    pub fn xattr(&self, name: &CStr, buf: &mut [u8]) -> Result<usize> {
+        let ptr = if buf.is_empty() {
+            core::ptr::null_mut()
+        } else {
+            buf.as_mut_ptr()
+        };
+        // SAFETY: the node is live, `name` ends in NUL, `ptr` is null or has `len` bytes.
+        check_len(unsafe {
+            ffi::ldiskfs_getxattr(self.raw(), name.as_ptr(), ptr, buf.len() as u64)
+        })
+    }
+
+    /// The value of an xattr of any length.
+    ///
+    /// # Errors
+    /// `ENODATA`, `ENOMEM`.
+    pub fn xattr_vec(&self, name: &CStr) -> Result<KVVec<u8>> {
+        let mut v = KVVec::new();
+        v.resize(256, 0, GFP_NOFS)?;
+        loop {
+            match self.xattr(name, &mut v) {
+                Ok(n) => {
+                    v.truncate(n);
+                    return Ok(v);
+                }
+                // It may grow between the two questions.
+                Err(e) if e == ERANGE => {
+                    let n = self.xattr(name, &mut [])?;
+                    v.resize(n.max(1), 0, GFP_NOFS)?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The names of all xattrs, each with a NUL behind it; an empty `buf` asks for the length.
+    ///
+    /// # Errors
+    /// `ERANGE`: `buf` is too short.
+    pub fn list_xattr(&self, buf: &mut [u8]) -> Result<usize> {
+        let ptr = if buf.is_empty() {
+            core::ptr::null_mut()
+        } else {
+            buf.as_mut_ptr()
+        };
+        // SAFETY: the node is live, `ptr` is null or has `len` bytes.
+        check_len(unsafe { ffi::ldiskfs_listxattr(self.raw(), ptr, buf.len() as u64) })
+    }
+
+    /// The target of a symbolic link, cut to `buf`.
+    ///
+    /// # Errors
+    /// `EINVAL`: not a link.
+    pub fn readlink(&self, buf: &mut [u8]) -> Result<usize> {
+        let len = u32::try_from(buf.len()).unwrap_or(u32::MAX);
+        // SAFETY: the node is live, `buf` has `len` bytes.
+        check_len(unsafe { ffi::ldiskfs_readlink(self.raw(), buf.as_mut_ptr(), len) })
+    }
+
+    /// The inode number that `..` names. Not inside a handle.
+    pub fn parent_ino(&self) -> Result<u64> {
+        let mut ino = 0;
+        // SAFETY: the node is live, `ino` is valid.
+        check(unsafe { ffi::ldiskfs_parent(self.raw(), &mut ino) })?;
+        Ok(ino)
+    }
+
+    /// Calls `f` for the entries of a directory in the order of their hashes, from position `pos`
+    /// on. Returns where to go on. Takes the inode's lock shared, so not inside a handle.
+    ///
+    /// # Errors
+    /// Those of `f` and of reading.
+    pub fn readdir(
+        &self,
+        pos: u64,
+        f: &mut dyn FnMut(DirEntry<'_>) -> Result<Walk>,
+    ) -> Result<u64> {
+        if super::in_handle() {
+            return Err(EDEADLK);
+        }
+        let mut filler = Filler { f, error: None };
+        let mut end = pos;
+        let data: *mut Filler<'_> = &mut filler;
+        // SAFETY: the node is live; `data` stays valid during the call.
+        let ret = unsafe {
+            ffi::ldiskfs_readdir(
+                self.mount.raw(),
+                self.raw(),
+                pos,
+                fill,
+                data.cast(),
+                &mut end,
+            )
+        };
+        match filler.error {
+            Some(e) => Err(e),
+            None => check(ret).map(|()| end),
+        }
+    }
+
+    /// The block of the device that holds block `block` of the file; 0 for a hole. Waits for the
+    /// inode's lock: outside handles and locks only.
+    pub fn bmap(&self, block: u64) -> Result<u64> {
+        let mut phys = 0;
+        // SAFETY: the node is live, `phys` is valid.
+        check(unsafe { ffi::ldiskfs_bmap(self.raw(), block, &mut phys) })?;
+        Ok(phys)
+    }
+
+    /// Cuts or extends the file. Takes transactions of its own: not inside a handle.
+    ///
+    /// # Errors
+    /// `EFBIG`, `EINVAL` (not a file), `EDEADLK` (in a handle), `EIO`.
+    pub fn truncate(&self, size: u64) -> Result {
+        if super::in_handle() {
+            return Err(EDEADLK);
+        }
+        // SAFETY: the mount is live; left below.
+        unsafe { ffi::ldiskfs_freeze_enter(self.mount.raw()) };
+        // SAFETY: the node is live; unlocked below.
+        unsafe { ffi::ldiskfs_lock(self.raw(), self.mount.raw()) };
+        // SAFETY: the node is live and locked.
+        let ret = unsafe { ffi::ldiskfs_truncate(self.raw(), size) };
+        // SAFETY: locked above.
+        unsafe { ffi::ldiskfs_unlock(self.raw()) };
+        // SAFETY: entered above.
+        unsafe { ffi::ldiskfs_freeze_leave(self.mount.raw()) };
+        check(ret)
+    }
+}
+
+impl Clone for Node {
+    fn clone(&self) -> Node {
+        // SAFETY: the node is live; the answer is the same dentry with one more reference.
+        let raw = unsafe { ffi::ldiskfs_get(self.raw()) };
+        Node {
+            raw: NonNull::new(raw).unwrap_or(self.raw),
+            mount: self.mount.clone(),
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // SAFETY: the reference is ours.
+        unsafe { ffi::ldiskfs_put(self.raw()) }
+    }
+}
+
+/// An inode locked shared.
+pub struct Shared<'a> {
+    node: &'a Node,
+    taken: bool,
+    // Locks are given back by the thread that took them.
+    _thread: core::marker::PhantomData<*mut u8>,
+}
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        if self.taken {
+            // SAFETY: taken in `Node::shared`.
+            unsafe { ffi::ldiskfs_unlock_shared(self.node.raw()) }
+        }
+    }
+}
