@@ -12,9 +12,11 @@
 //! handle. [`Handle::start`] takes all three; nothing inside a handle waits for an inode's lock.
 
 mod blocks;
+mod buffer;
 mod bulk;
 mod ffi;
 mod handle;
+mod map;
 mod mount;
 mod node;
 

@@ -133,7 +133,7 @@ int ldiskfs_probe(const char *path, struct ldiskfs_super *out)
 	file = filp_open(path, O_RDONLY | O_LARGEFILE, 0);
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	es = kmalloc(sizeof(*es), GFP_KERNEL);
+	es = kmalloc_obj(*es);
 	if (!es) {
 		filp_close(file, NULL);
 		return -ENOMEM;
@@ -162,7 +162,7 @@ int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit
 	type = get_fs_type("ext4");
 	if (!type)
 		return -ENODEV;
-	m = kzalloc(sizeof(*m), GFP_KERNEL);
+	m = kzalloc_obj(*m);
 	opts = kstrdup(options, GFP_KERNEL);	/* the parser cuts it to pieces */
 	if (!m || !opts) {
 		err = -ENOMEM;
@@ -185,7 +185,8 @@ int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit
 		err = -EBUSY;		/* somebody else has it mounted */
 		goto unmount;
 	}
-	if (!m->journal || !m->journal->j_inode || ext4_has_feature_fast_commit(m->sb) || sb_rdonly(m->sb)) {
+	if (!m->journal || !m->journal->j_inode ||
+	    ext4_has_feature_fast_commit(m->sb) || sb_rdonly(m->sb)) {
 		err = m->journal ? (sb_rdonly(m->sb) ? -EROFS : -EINVAL) : -EINVAL;
 		goto unmount;
 	}
@@ -201,6 +202,7 @@ int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit
 	/* The journal's own inode is a plain file in ordered mode. */
 	m->ordered = m->journal->j_inode->i_mapping->a_ops;
 	m->ext4_commit = m->journal->j_commit_callback;
+	/* Pairs with the commit thread, which reads the pointer once a commit. */
 	smp_store_release(&m->journal->j_commit_callback, commit_callback);
 	kfree(opts);
 	module_put(type->owner);
@@ -229,6 +231,7 @@ void ldiskfs_umount(struct ldiskfs_mount *m)
 	sync_filesystem(m->sb);
 	up_read(&m->sb->s_umount);
 	jbd2_journal_force_commit(m->journal);
+	/* Pairs as above. */
 	smp_store_release(&m->journal->j_commit_callback, m->ext4_commit);
 	/* A commit that read the old pointer ends before this one does. */
 	jbd2_journal_lock_updates(m->journal);
@@ -371,7 +374,7 @@ void ldiskfs_put(struct dentry *node)
 		return;
 	}
 	m = mount_of_sb(node->d_sb);
-	p = kmalloc(sizeof(*p), GFP_NOFS | __GFP_NOFAIL);
+	p = kmalloc_obj(*p, GFP_NOFS | __GFP_NOFAIL);
 	p->node = node;
 	llist_add(&p->link, &m->late);
 	queue_work(system_unbound_wq, &m->late_work);
@@ -510,7 +513,7 @@ void ldiskfs_set_sync(void *handle)
 
 bool ldiskfs_in_handle(void)
 {
-	return current->journal_info != NULL;
+	return current->journal_info;
 }
 
 void ldiskfs_freeze_enter(struct ldiskfs_mount *m)
@@ -1008,13 +1011,20 @@ s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len)
 
 /* ---- blocks of files that are written through the journal ---- */
 
-int ldiskfs_bmap(struct dentry *node, u64 block, u64 *phys)
+/*
+ * The root of the inode's block mapping, 60 bytes, and whether that is an extent tree. bmap()
+ * would take the inode's lock, which those who ask have.
+ */
+int ldiskfs_map_root(struct dentry *node, void *out)
 {
-	sector_t b = block;
-	int err = bmap(d_inode(node), &b);
+	struct inode *inode = d_inode(node);
 
-	*phys = err ? 0 : b;
-	return err;
+	if (ext4_has_inline_data(inode))
+		return -EOPNOTSUPP;
+	down_read(&EXT4_I(inode)->i_data_sem);
+	memcpy(out, EXT4_I(inode)->i_data, sizeof(EXT4_I(inode)->i_data));
+	up_read(&EXT4_I(inode)->i_data_sem);
+	return ext4_test_inode_flag(inode, EXT4_INODE_EXTENTS) ? 1 : 0;
 }
 
 /*

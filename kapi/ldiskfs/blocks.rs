@@ -6,27 +6,10 @@
 //! device, as those of directories are, so that a change is part of the transaction it is made
 //! in. The mapping from file to device is read once, since asking ext4 takes the inode's lock.
 
+use super::buffer::Buffer;
 use super::ffi;
 use super::{check, check_ptr, Credits, Handle, Node};
 use crate::prelude::*;
-use core::ptr::NonNull;
-
-/// A buffer of the device.
-struct Buffer(NonNull<ffi::BufferHead>);
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        // SAFETY: the reference is ours.
-        unsafe { ffi::ldiskfs_brelse(self.0.as_ptr()) }
-    }
-}
-
-impl Buffer {
-    fn data(&self) -> *mut u8 {
-        // SAFETY: the buffer is live.
-        unsafe { ffi::ldiskfs_bdata(self.0.as_ptr()) }
-    }
-}
 
 /// A file written through the journal.
 ///
@@ -63,11 +46,12 @@ impl BlockFile {
         let file = check_ptr(unsafe { ffi::ldiskfs_open(node.mount().raw(), node.raw()) })?;
         // SAFETY: opened above.
         unsafe { ffi::ldiskfs_close(file.as_ptr()) };
-        let block_size = node.mount().superblock().block_size as usize;
-        let blocks = usize::try_from(attr.size.div_ceil(block_size as u64))?;
-        let mut map = KVVec::with_capacity(blocks, GFP_NOFS)?;
+        let block_size = node.mount().block_size();
+        let blocks = u32::try_from(attr.size.div_ceil(block_size as u64))?;
+        let mut map = KVVec::with_capacity(blocks as usize, GFP_NOFS)?;
+        let on_disk = node.map()?;
         for b in 0..blocks {
-            map.push(node.bmap(b as u64)?, GFP_NOFS)?;
+            map.push(on_disk.find(node.mount(), b)?, GFP_NOFS)?;
         }
         Ok(BlockFile {
             node: node.clone(),
@@ -105,13 +89,6 @@ impl BlockFile {
             .unwrap_or(0)
     }
 
-    fn buffer(&self, phys: u64) -> Result<Buffer> {
-        // SAFETY: the mount is live; the answer is a reference of ours.
-        Ok(Buffer(check_ptr(unsafe {
-            ffi::ldiskfs_bread(self.node.mount().raw(), phys)
-        })?))
-    }
-
     /// Shows block `block` to `f`; a hole is shown as none.
     ///
     /// # Errors
@@ -121,11 +98,9 @@ impl BlockFile {
         if phys == 0 {
             return Ok(f(None));
         }
-        let b = self.buffer(phys)?;
-        // SAFETY: the buffer has a block's bytes, is up to date, and by the invariant changes
-        // only through `&mut self`.
-        let data = unsafe { core::slice::from_raw_parts(b.data(), self.block_size) };
-        Ok(f(Some(data)))
+        let b = Buffer::read(self.node.mount(), phys)?;
+        // SAFETY: by the invariant the block changes only through `&mut self`.
+        Ok(f(Some(unsafe { b.bytes() })))
     }
 
     /// Lets `f` change block `block` in the transaction. A block that is not there is made, as
@@ -164,7 +139,7 @@ impl BlockFile {
             self.marked = true;
         }
         let mut phys = self.phys(block);
-        let b = if phys == 0 {
+        let mut b = if phys == 0 {
             let index = usize::try_from(block)?;
             if self.map.len() <= index {
                 let more = index + 1 - self.map.len();
@@ -188,23 +163,16 @@ impl BlockFile {
                 *m = phys;
             }
             self.size = self.size.max(size);
-            let mut err = 0;
-            // SAFETY: the block was mapped just now; the answer is a reference of ours.
-            let raw = unsafe { ffi::ldiskfs_bnew(h.mount().raw(), h.raw(), phys, &mut err) };
-            check(err)?;
-            Buffer(check_ptr(raw)?)
+            Buffer::fresh(h, phys)?
         } else {
-            let b = self.buffer(phys)?;
-            // SAFETY: the buffer is live, the handle runs.
-            check(unsafe { ffi::ldiskfs_write_access(h.raw(), b.0.as_ptr()) })?;
+            let b = Buffer::read(self.node.mount(), phys)?;
+            b.write_access(h)?;
             b
         };
         // SAFETY: as in `read_block`, with `&mut self`.
-        let data = unsafe { core::slice::from_raw_parts_mut(b.data(), self.block_size) };
-        let r = f(data);
+        let r = f(unsafe { b.bytes_mut() });
         // Even after an error: part of it may have been changed.
-        // SAFETY: the handle has write access to the buffer.
-        check(unsafe { ffi::ldiskfs_dirty_metadata(h.raw(), b.0.as_ptr()) })?;
+        b.dirty(h)?;
         r
     }
 

@@ -60,7 +60,11 @@ impl DataFile {
             return Ok(0);
         }
         let end = off.checked_add(len).ok_or(EINVAL)?;
-        if end > pages.len() || pos.checked_add(len as u64).is_none_or(|e| e > i64::MAX as u64) {
+        if end > pages.len()
+            || pos
+                .checked_add(len as u64)
+                .is_none_or(|e| e > i64::MAX as u64)
+        {
             return Err(EINVAL);
         }
         let first = off / PAGE_SIZE;
@@ -99,7 +103,14 @@ impl DataFile {
     pub fn read(&self, pages: &mut Pages, off: usize, len: usize, pos: u64) -> Result<usize> {
         let mut done = 0;
         while done < len {
-            let n = self.transfer(pages, off + done, len - done, pos + done as u64, false, false)?;
+            let n = self.transfer(
+                pages,
+                off + done,
+                len - done,
+                pos + done as u64,
+                false,
+                false,
+            )?;
             if n == 0 {
                 break;
             }
@@ -149,7 +160,14 @@ impl DataFile {
     fn write_cached(&self, pages: &Pages, off: usize, len: usize, pos: u64) -> Result {
         let mut done = 0;
         while done < len {
-            let n = self.transfer(pages, off + done, len - done, pos + done as u64, true, false)?;
+            let n = self.transfer(
+                pages,
+                off + done,
+                len - done,
+                pos + done as u64,
+                true,
+                false,
+            )?;
             if n == 0 {
                 return Err(EIO);
             }
@@ -160,9 +178,7 @@ impl DataFile {
 
     fn flush(&self, start: u64, end: u64) -> Result {
         // SAFETY: the file is open.
-        check(unsafe {
-            ffi::ldiskfs_flush_range(self.raw.as_ptr(), start, end.saturating_sub(1))
-        })
+        check(unsafe { ffi::ldiskfs_flush_range(self.raw.as_ptr(), start, end.saturating_sub(1)) })
     }
 
     /// Writes out what the page cache has of the file.

@@ -237,9 +237,7 @@ impl Handle {
         let target = target.map_or(core::ptr::null(), |t| t.as_ptr());
         // SAFETY: `dir` is live and locked, `name` has `len` bytes, `target` is null or ends in
         // NUL; the answer is a reference of ours.
-        let raw = unsafe {
-            ffi::ldiskfs_create(dir.raw(), name.as_ptr(), len, mode, rdev, target)
-        };
+        let raw = unsafe { ffi::ldiskfs_create(dir.raw(), name.as_ptr(), len, mode, rdev, target) };
         self.restore(d);
         // SAFETY: as above.
         let node = unsafe { Node::from_raw(self.mount.clone(), check_ptr(raw)?) };
@@ -402,12 +400,7 @@ impl Handle {
         let n = self.touch(node)?;
         // SAFETY: the node is live, the pointers are null or valid.
         let ret = unsafe {
-            ffi::ldiskfs_setids(
-                node.raw(),
-                ptr(&ids.uid),
-                ptr(&ids.gid),
-                ptr(&ids.projid),
-            )
+            ffi::ldiskfs_setids(node.raw(), ptr(&ids.uid), ptr(&ids.gid), ptr(&ids.projid))
         };
         self.restore(n);
         check(ret)

@@ -30,6 +30,7 @@ pub enum QuotaKind {
 /// holds one.
 pub struct Mount {
     raw: NonNull<ffi::Mount>,
+    block_size: usize,
     // What the C side calls back with; outlives the mount.
     _sink: KBox<Arc<dyn CommitSink>>,
 }
@@ -78,7 +79,15 @@ impl Mount {
         })?;
         let raw = NonNull::new(raw).ok_or(EINVAL)?;
         // If this allocation fails the mount is dropped, that is, unmounted.
-        Ok(Arc::new(Mount { raw, _sink: sink }, GFP_KERNEL)?)
+        let mut s = Super::default();
+        // SAFETY: the mount is live, `s` is valid for the answer.
+        unsafe { ffi::ldiskfs_super_of(raw.as_ptr(), &mut s) };
+        let mount = Mount {
+            raw,
+            block_size: s.block_size as usize,
+            _sink: sink,
+        };
+        Ok(Arc::new(mount, GFP_KERNEL)?)
     }
 
     pub(super) fn raw(&self) -> *mut ffi::Mount {
@@ -91,6 +100,11 @@ impl Mount {
         // SAFETY: the mount is live, `s` is valid for the answer.
         unsafe { ffi::ldiskfs_super_of(self.raw(), &mut s) };
         s
+    }
+
+    /// Bytes in a block.
+    pub fn block_size(&self) -> usize {
+        self.block_size
     }
 
     /// Space and inodes.

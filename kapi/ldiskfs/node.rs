@@ -2,7 +2,9 @@
 
 //! Inodes in use.
 
+use super::buffer::Buffer;
 use super::ffi;
+use super::map::{self, BlockMap};
 use super::{check, check_len, Attr, Mount};
 use crate::prelude::*;
 use core::ffi::{c_char, c_int, c_void, CStr};
@@ -224,13 +226,13 @@ impl Node {
         }
     }
 
-    /// The block of the device that holds block `block` of the file; 0 for a hole. Waits for the
-    /// inode's lock: outside handles and locks only.
-    pub fn bmap(&self, block: u64) -> Result<u64> {
-        let mut phys = 0;
-        // SAFETY: the node is live, `phys` is valid.
-        check(unsafe { ffi::ldiskfs_bmap(self.raw(), block, &mut phys) })?;
-        Ok(phys)
+    /// How the blocks of the file lie on the device, as of now.
+    pub(super) fn map(&self) -> Result<BlockMap> {
+        let mut root = [0; map::ROOT_LEN];
+        // SAFETY: the node is live, `root` has the bytes of a root.
+        let ret = unsafe { ffi::ldiskfs_map_root(self.raw(), root.as_mut_ptr()) };
+        check(ret)?;
+        Ok(BlockMap::new(root, ret > 0))
     }
 
     /// Cuts or extends the file. Takes transactions of its own: not inside a handle.
@@ -279,6 +281,26 @@ pub struct Shared<'a> {
     taken: bool,
     // Locks are given back by the thread that took them.
     _thread: core::marker::PhantomData<*mut u8>,
+}
+
+impl Shared<'_> {
+    /// Shows block `block` of a directory to `f`; a hole is shown as none.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, `EIO`, `EUCLEAN` (the mapping is damaged).
+    pub fn dir_block<R>(&self, block: u32, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
+        if self.node.attr().mode & 0o170000 != 0o040000 {
+            return Err(ENOTDIR);
+        }
+        let mount = &self.node.mount;
+        let phys = self.node.map()?.find(mount, block)?;
+        if phys == 0 {
+            return Ok(f(None));
+        }
+        let b = Buffer::read(mount, phys)?;
+        // SAFETY: a directory's blocks change only under its lock, which we have.
+        Ok(f(Some(unsafe { b.bytes() })))
+    }
 }
 
 impl Drop for Shared<'_> {
