@@ -142,7 +142,7 @@ impl Resource {
                     continue;
                 }
                 let pos = self.slab.get(m).map_or(u64::MAX, |l| l.pos);
-                if best.map_or(true, |(p, _)| pos < p) {
+                if best.is_none_or(|(p, _)| pos < p) {
                     best = Some((pos, m));
                 }
                 break;
@@ -254,7 +254,7 @@ impl Resource {
         while let Some(g) = self.groups.next_leader(self.waiting_groups, leader) {
             leader = Some(g);
             let Some(l) = self.slab.get(g) else { continue };
-            if self.groups.mark(g) != scan && best.map_or(true, |b| l.pos < b.1) {
+            if self.groups.mark(g) != scan && best.is_none_or(|b| l.pos < b.1) {
                 best = Some((g, l.pos));
             }
         }

@@ -15,7 +15,7 @@ use std::vec::Vec;
 fn new_lock(cookie: u64, export: u64, mode: Mode, policy: Policy) -> NewLock {
     NewLock {
         cookie,
-        twin_cookie: cookie | 1 << 40,
+        twin_cookie: cookie | (1 << 40),
         export: ExportId(export),
         client_handle: cookie + 1000,
         mode,

@@ -130,6 +130,7 @@ impl AstDone {
                 return;
             }
             self.ns.timeouts.fetch_add(1, Relaxed);
+            exp.close();
             exp.sender.evict(reason);
         }
     }

@@ -8,7 +8,6 @@ use super::*;
 pub(super) struct MLock {
     pub(super) ix: LockIx,
     pub(super) cookie: u64,
-    pub(super) export: u64,
     pub(super) mode: Mode,
     pub(super) req: Policy,
     /// What is held; of no meaning while waiting.

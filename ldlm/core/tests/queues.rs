@@ -129,7 +129,6 @@ impl World {
         let lock = |held, granted| MLock {
             ix,
             cookie,
-            export,
             mode,
             req: policy,
             held,
