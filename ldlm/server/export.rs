@@ -135,9 +135,18 @@ impl ExportLocks {
         if st.next_deadline == 0 {
             return None;
         }
-        let past = |k: &(u64, u64)| after.is_none_or(|a| *k > a);
-        let next = st.locks.iter().find(|(k, e)| past(k) && e.deadline != 0);
-        next.map(|(k, _)| *k)
+        let mut from = match after {
+            None => (0, 0),
+            Some((h, c)) => (h, c.checked_add(1)?),
+        };
+        loop {
+            let c = st.locks.cursor_lower_bound(&from)?;
+            let (k, e) = c.current();
+            if e.deadline != 0 {
+                return Some(*k);
+            }
+            from = (k.0, k.1.checked_add(1)?);
+        }
     }
 
     /// Any lock.
