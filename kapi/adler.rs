@@ -17,5 +17,5 @@ pub fn adler32(seed: u32, data: &[u8]) -> u32 {
         a %= BASE;
         b %= BASE;
     }
-    b << 16 | a
+    (b << 16) | a
 }

@@ -28,10 +28,10 @@ u64 lustre_kapi_real_ns(void)
 	return ktime_get_real_ns();
 }
 
-void lustre_kapi_sleep(long jiffies)
+void lustre_kapi_sleep(long timeout)
 {
-	while (jiffies > 0)
-		jiffies = schedule_timeout_idle(jiffies);
+	while (timeout)
+		timeout = schedule_timeout_idle(timeout);
 }
 
 struct task_struct *lustre_kapi_thread_start(int (*fn)(void *data), void *data,

@@ -14,7 +14,7 @@ u32 lustre_kapi_crc32c(u32 seed, const void *data, size_t len);
 u32 lustre_kapi_crc32(u32 seed, const void *data, size_t len);
 
 u64 lustre_kapi_real_ns(void);
-void lustre_kapi_sleep(long jiffies);
+void lustre_kapi_sleep(long timeout);
 
 /* Starts a thread and takes a reference to it; NULL if there is none to be had. */
 struct task_struct *lustre_kapi_thread_start(int (*fn)(void *data), void *data,

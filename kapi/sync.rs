@@ -39,7 +39,10 @@ unsafe impl Sync for CondVar {}
 
 impl CondVar {
     #[doc(hidden)]
-    pub fn __init(name: &'static CStr, key: core::pin::Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    pub fn __init(
+        name: &'static CStr,
+        key: core::pin::Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(CondVar {
             // SAFETY: the slot is valid; the name and the key live for ever.
             queue <- Opaque::ffi_init(|slot| unsafe {

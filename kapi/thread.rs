@@ -9,7 +9,7 @@ use core::fmt::{self, Write};
 use core::ptr::NonNull;
 use kernel::alloc::{flags::GFP_KERNEL, KBox};
 use kernel::bindings;
-use kernel::sync::atomic::{Atomic, Release, Acquire};
+use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::Arc;
 
 /// What a thread is started with.
@@ -102,7 +102,8 @@ pub fn spawn<F: FnOnce() + Send + 'static>(name: fmt::Arguments<'_>, f: F) -> Re
     )?;
     let data = KBox::into_raw(start);
     // SAFETY: `run` takes over `data`; the name is a C string, which is copied.
-    let task = unsafe { ffi::lustre_kapi_thread_start(Some(run), data.cast(), n.bytes.as_ptr().cast()) };
+    let task =
+        unsafe { ffi::lustre_kapi_thread_start(Some(run), data.cast(), n.bytes.as_ptr().cast()) };
     match NonNull::new(task) {
         // INVARIANT: the helper took a reference for us.
         Some(task) => Ok(JoinHandle { task, finished }),

@@ -11,7 +11,7 @@ LLVM_VERSION=19
 CACHE=${LUSTRE_CACHE:-/var/cache/lustre-rs}
 
 # What the machine itself needs (Debian 12 or 13).
-HOST_PACKAGES="ca-certificates debootstrap e2fsprogs iproute2 procps python3 qemu-system-x86 util-linux zstd"
+HOST_PACKAGES="ca-certificates cpio debootstrap e2fsprogs iproute2 procps python3 qemu-system-x86 util-linux zstd"
 
 # What the Debian 13 root needs, to build in and for cluster nodes to run in.
 ROOT_PACKAGES="build-essential flex bison bc libelf-dev libssl-dev

@@ -126,7 +126,7 @@ pub struct Cursor<'a, K, V> {
     current: (&'a K, &'a V),
 }
 
-impl<'a, K: Ord, V> Cursor<'a, K, V> {
+impl<K: Ord, V> Cursor<'_, K, V> {
     /// The entry here.
     pub fn current(&self) -> (&K, &V) {
         self.current

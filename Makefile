@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# A Lustre server in Rust. `make help` says what there is.
+
+# Which kernel the module is built for: uml, debug, kasan (User Mode Linux), or stock (Debian's).
+KERNEL ?= stock
+DESTDIR ?=
+CACHE := $(shell . scripts/config.sh && echo $$CACHE)
+
+.PHONY: all module tools check check-stock lint test-host modules_install install clean help
+
+all: module tools
+
+help:
+	@echo "make                    lustre.ko for KERNEL=$(KERNEL), and the tools"
+	@echo "make KERNEL=uml         the same for another kernel: uml, debug, kasan, stock"
+	@echo "make check              all tests; KERNEL=debug, KERNEL=kasan: on a debug kernel"
+	@echo "make check-stock        the module on Debian's own kernel, in QEMU"
+	@echo "make lint test-host     parts of check"
+	@echo "make modules_install install    puts module and tools into place (DESTDIR)"
+	@echo "make clean              removes what was built, but not kernels and root"
+
+module:
+	@scripts/build-module $(KERNEL)
+
+tools:
+	@scripts/build-tools
+
+lint:
+	@tests/lint
+
+test-host:
+	@tests/host/run
+
+check:
+	@tests/check $(if $(filter debug kasan,$(KERNEL)),$(KERNEL),uml)
+
+check-stock:
+	@scripts/build-module stock
+	@tests/stock/run tests/kernel/load.sh
+
+modules_install: module
+	@scripts/install modules "$(DESTDIR)"
+
+install: tools
+	@scripts/install tools "$(DESTDIR)"
+
+clean:
+	rm -rf "$(CACHE)/build" "$(CACHE)/target"
