@@ -1,3 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! Every layout that goes over the wire or to disk, once.
+//!
+//! Structures have the bytes' order in their types ([`zerocopy::little_endian`] and, where a format
+//! says so, [`zerocopy::big_endian`]), no padding and no alignment, so a view of received bytes costs
+//! nothing and cannot be misread. Field names are those of the existing implementation; numbers
+//! with meaning are [`flags!`] or enums with `TryFrom`. Nothing here allocates or does I/O:
+//! builders write into the caller's bytes and tell the size that they need.
+//!
+//! Formats: `spec/*.md`.
+
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+pub mod flags;
