@@ -145,7 +145,7 @@ impl Table {
                 next
             }
         };
-        let handle = (salt | 1) << 32 | u64::from(ix);
+        let handle = ((salt | 1) << 32) | u64::from(ix);
         e.view.handle = handle;
         let key = (e.view.res, ix);
         let made = KBox::new(e, GFP_KERNEL).map_err(Error::from).and_then(|b| {

@@ -220,6 +220,9 @@ impl Namespace {
     }
 
     pub(super) fn export(&self, id: ExportId) -> Option<Arc<ExportLocks>> {
+        if id.is_local() {
+            return None;
+        }
         self.exports.lock().get(&id).cloned()
     }
 

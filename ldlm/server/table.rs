@@ -6,6 +6,25 @@ use super::lvb::LvbState;
 use crate::core::{LockIx, LockType, ResId, Resource};
 use kapi::prelude::*;
 
+/// Kept apart for the sake of the stack: a resource is large while it is on it.
+#[inline(never)]
+fn new_node(name: &ResId, kind: LockType) -> Result<Arc<Node>> {
+    let state = NodeState {
+        core: Resource::new(*name, kind),
+        dead: false,
+    };
+    Arc::pin_init(
+        pin_init!(Node {
+            name: *name,
+            kind,
+            state <- new_mutex!(state),
+            granted <- new_condvar!(),
+            lvb <- new_mutex!(LvbState::default()),
+        }),
+        GFP_KERNEL,
+    )
+}
+
 /// Stripes of either table: a power of two.
 const STRIPES: usize = 64;
 
@@ -97,20 +116,7 @@ impl Tables {
             }
             return Ok(n.clone());
         }
-        let state = NodeState {
-            core: Resource::new(*name, kind),
-            dead: false,
-        };
-        let node = Arc::pin_init(
-            pin_init!(Node {
-                name: *name,
-                kind,
-                state <- new_mutex!(state),
-                granted <- new_condvar!(),
-                lvb <- new_mutex!(LvbState::default()),
-            }),
-            GFP_KERNEL,
-        )?;
+        let node = new_node(name, kind)?;
         map.try_create_and_insert(*name, node.clone(), GFP_KERNEL)?;
         Ok(node)
     }
