@@ -19,12 +19,14 @@ pub mod flags;
 mod flock;
 mod glimpse;
 mod groups;
+mod lists;
 mod lock;
 mod resource;
 mod slab;
 mod tree;
 mod types;
 mod waits;
+mod work;
 
 #[cfg(test)]
 mod tests;

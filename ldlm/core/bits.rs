@@ -8,7 +8,8 @@
 
 use super::flags;
 use super::groups::{Head, Key};
-use super::resource::{key_of, Enqueued, Env, Resource, Status};
+use super::lists::key_of;
+use super::resource::{Enqueued, Env, Resource, Status};
 use super::types::{ibits, LockType, Mode, Policy};
 use kapi::prelude::*;
 

@@ -48,6 +48,8 @@ pub struct NewLock {
     pub deadlock_ast: bool,
     /// Whether a glimpse may ask its holder (not so for the lock of an object's destroy).
     pub glimpse: bool,
+    /// When it was asked for, in seconds of any clock: for those who look for old locks.
+    pub made: u32,
 }
 
 /// A look at a lock.
@@ -73,6 +75,8 @@ pub struct LockView {
     pub flags: u32,
     /// Whether it is the server's own.
     pub local: bool,
+    /// When it was asked for.
+    pub made: u32,
 }
 
 /// Who stands against a lock: the content of its blocking callback.
@@ -109,6 +113,7 @@ pub(super) struct Lock {
     pub(super) req: Policy,
     pub(super) blocker: Option<Blocker>,
     pub(super) flags: u32,
+    pub(super) made: u32,
     /// Place in the waiting queue: smaller is ahead.
     pub(super) pos: u64,
     /// The spare lock of a file lock, [`super::slab::NIL`] for none.
@@ -137,6 +142,7 @@ impl Lock {
             req: n.policy,
             blocker: None,
             flags,
+            made: n.made,
             pos: 0,
             twin: super::slab::NIL,
             next_work: super::slab::NIL,
@@ -169,6 +175,7 @@ impl Lock {
             ast_sent: self.ast_sent,
             flags: self.flags,
             local: self.export.is_local(),
+            made: self.made,
         }
     }
 }

@@ -2,13 +2,12 @@
 
 //! A resource: its locks, and what happens to them.
 
-use super::action::{Action, AstTarget, BlockingAst, CompletionAst, FreedLock};
 use super::flags;
-use super::groups::{Groups, Head, Key};
+use super::groups::{Groups, Head};
 use super::lock::{pend, Blocker, Lock, LockIx, LockView, NewLock, State};
 use super::slab::{Slab, NIL};
 use super::tree::{Root, Trees};
-use super::types::{Desc, Ibits, LockType, Mode, Policy, ResId, ALL_MODES, MODES};
+use super::types::{Desc, Ibits, LockType, Mode, Policy, ResId, MODES};
 use super::waits::FlockWaits;
 use kapi::prelude::*;
 
@@ -77,9 +76,6 @@ impl Hint {
     }
 }
 
-/// The first bit of places in the queue of ordinary locks: GROUP locks go before them.
-pub(super) const ORDINARY: u64 = 1 << 63;
-
 /// The locks of one name.
 pub struct Resource {
     pub(super) name: ResId,
@@ -100,10 +96,10 @@ pub struct Resource {
     pub(super) group_gid: u64,
     pub(super) n_granted: u32,
     pub(super) n_waiting: u32,
-    seq: u64,
-    work_first: u32,
-    work_last: u32,
-    wake_local: bool,
+    pub(super) seq: u64,
+    pub(super) work_first: u32,
+    pub(super) work_last: u32,
+    pub(super) wake_local: bool,
 }
 
 impl Resource {
@@ -177,6 +173,17 @@ impl Resource {
         for ix in 1..=self.slab.high() {
             if let Some(l) = self.slab.get(ix).filter(|l| l.state != State::Gone) {
                 f(LockIx(ix), &l.view());
+            }
+        }
+    }
+
+    /// The next lock after `from` that is not gone.
+    pub fn next_lock(&self, from: Option<LockIx>) -> Option<(LockIx, LockView)> {
+        let mut at = from.map_or(0, |i| i.0);
+        loop {
+            at = at.checked_add(1).filter(|n| *n <= self.slab.high())?;
+            if let Some(l) = self.slab.get(at).filter(|l| l.state != State::Gone) {
+                return Some((LockIx(at), l.view()));
             }
         }
     }
@@ -297,6 +304,30 @@ impl Resource {
             self.set_waiting(ix.0);
         }
         Ok(())
+    }
+
+    /// Asks a client to give a lock up although nobody waits for it: there are too many. False if
+    /// it has been asked already, or is not one to ask for.
+    pub fn revoke(&mut self, ix: LockIx, env: &mut Env<'_>) -> bool {
+        let Some(l) = self.slab.get(ix.0) else {
+            return false;
+        };
+        let ours = l.export.is_local() || l.state != State::Granted;
+        if ours || l.ast_sent || l.granted == Some(Mode::Group) || env.quiet {
+            return false;
+        }
+        let mut policy = l.policy;
+        if let Policy::Ibits(b) = &mut policy {
+            // No bits to give up in particular: all of the lock.
+            b.bits = 0;
+        }
+        let by = Blocker {
+            mode: Mode::Ex,
+            policy,
+            discard: false,
+        };
+        self.notify(ix.0, &by, env);
+        true
     }
 
     /// Recovery has ended: grants what can be granted, tells holders of those that cannot.
@@ -432,141 +463,6 @@ impl Resource {
         Ok(())
     }
 
-    /// Describes a lock for a reply (spec/ldlm.md 7.2, steps 14 and 15). To be called once, just
-    /// before the reply goes out.
-    pub fn reply(&mut self, ix: LockIx, env: &mut Env<'_>) -> Option<Reply> {
-        let name = self.name;
-        let l = self.slab.get_mut(ix.0)?;
-        if l.state == State::Gone {
-            return None;
-        }
-        let mut r = Reply {
-            desc: desc_of(name, l),
-            flags: 0,
-            start_timer: false,
-        };
-        if l.ast_sent {
-            r.flags = flags::AST_SENT | (l.flags & flags::AST);
-            if let (Policy::Ibits(_), Some(b)) = (l.policy, l.blocker) {
-                r.desc.cancel_bits = b.policy.bits().0;
-            }
-            if l.state == State::Granted && l.pend & pend::COMPLETION == 0 {
-                l.pend &= !pend::BLOCKING;
-                if l.flags & flags::CANCEL_ON_BLOCK != 0 {
-                    let hint = self.destroy(ix.0);
-                    self.reprocess(hint, env);
-                } else {
-                    r.start_timer = true;
-                }
-            }
-        }
-        Some(r)
-    }
-
-    /// The next thing to do, in order.
-    pub fn next_action(&mut self, env: &mut Env<'_>) -> Option<Action> {
-        if core::mem::take(&mut self.wake_local) {
-            return Some(Action::WakeLocal);
-        }
-        loop {
-            let ix = self.work_first;
-            let name = self.name;
-            let l = self.slab.get_mut(ix)?;
-            if l.pend & pend::COMPLETION != 0 {
-                l.pend &= !(pend::COMPLETION | pend::BLOCKING);
-                return Some(Action::Completion(self.completion(ix, env)?));
-            }
-            if l.pend & pend::BLOCKING != 0 {
-                l.pend &= !pend::BLOCKING;
-                if l.state != State::Granted {
-                    continue;
-                }
-                if l.export.is_local() {
-                    return Some(Action::LocalBlocked(l.cookie));
-                }
-                let Some(blocker) = l.blocker else { continue };
-                let one_way = l.flags & flags::CANCEL_ON_BLOCK != 0;
-                let ast = BlockingAst {
-                    to: target_of(l),
-                    desc: blocker_desc(name, &blocker),
-                    flags: l.flags & flags::AST,
-                    one_way,
-                };
-                if one_way {
-                    let hint = self.destroy(ix);
-                    self.reprocess(hint, env);
-                }
-                return Some(Action::Blocking(ast));
-            }
-            self.work_first = l.next_work;
-            l.next_work = NIL;
-            l.queued = false;
-            if self.work_first == NIL {
-                self.work_last = NIL;
-            }
-            if l.pend & pend::FREE != 0 {
-                let freed = FreedLock {
-                    cookie: l.cookie,
-                    export: l.export,
-                    client_handle: l.client_handle,
-                };
-                self.slab.remove(ix);
-                return Some(Action::Freed(freed));
-            }
-        }
-    }
-
-    fn completion(&mut self, ix: u32, env: &mut Env<'_>) -> Option<CompletionAst> {
-        let name = self.name;
-        let l = self.slab.get(ix)?;
-        let mut desc = desc_of(name, l);
-        if self.kind == LockType::Flock {
-            // The range of the request, not what merging made of it.
-            desc.policy = l.req;
-        }
-        let gone = l.state == State::Gone;
-        let mut ast = CompletionAst {
-            to: target_of(l),
-            desc,
-            flags: 0,
-            one_way: false,
-            start_timer: false,
-        };
-        if l.ast_sent {
-            ast.flags = flags::AST_SENT | (l.flags & flags::AST);
-            if let (Policy::Ibits(_), Some(b)) = (l.policy, l.blocker) {
-                ast.desc.cancel_bits = b.policy.bits().0;
-            }
-            if !gone && l.flags & flags::CANCEL_ON_BLOCK != 0 {
-                ast.one_way = true;
-                let hint = self.destroy(ix);
-                self.reprocess(hint, env);
-            } else {
-                ast.start_timer = !gone;
-            }
-        }
-        Some(ast)
-    }
-
-    /// Enters `ix` in the queue of things to do.
-    pub(super) fn queue(&mut self, ix: u32, what: u8) {
-        let last = self.work_last;
-        let Some(l) = self.slab.get_mut(ix) else {
-            return;
-        };
-        l.pend |= what;
-        if l.queued {
-            return;
-        }
-        l.queued = true;
-        l.next_work = NIL;
-        self.work_last = ix;
-        match self.slab.get_mut(last) {
-            Some(p) => p.next_work = ix,
-            None => self.work_first = ix,
-        }
-    }
-
     /// Cancels a lock and has it freed.
     pub(super) fn destroy(&mut self, ix: u32) -> Hint {
         let hint = match self.slab.get(ix).map(|l| l.state) {
@@ -593,272 +489,5 @@ impl Resource {
         if twin != NIL {
             let _ = self.destroy(twin);
         }
-    }
-
-    /// Tells the holder `ix` of a conflict with `by`, once.
-    pub(super) fn notify(&mut self, ix: u32, by: &Blocker, env: &Env<'_>) {
-        if env.quiet {
-            return;
-        }
-        let Some(l) = self.slab.get_mut(ix) else {
-            return;
-        };
-        if l.ast_sent || l.state != State::Granted || l.granted == Some(Mode::Group) {
-            return;
-        }
-        l.ast_sent = true;
-        l.blocker = Some(*by);
-        if by.discard {
-            l.flags |= flags::DISCARD_DATA;
-        }
-        let (mode, covered) = (l.granted, l.pend & pend::COMPLETION != 0);
-        match self.kind {
-            LockType::Extent => self.trees.set_aux(ix, 1),
-            LockType::Plain | LockType::Ibits => self.groups.told(self.granted_groups, ix),
-            LockType::Flock => {}
-        }
-        // A completion still to be sent carries the news.
-        if mode.is_some() && !covered {
-            self.queue(ix, pend::BLOCKING);
-        }
-    }
-
-    /// What the blocking callback of `ix` against others says.
-    pub(super) fn as_blocker(&self, ix: u32) -> Option<Blocker> {
-        let l = self.slab.get(ix)?;
-        Some(Blocker {
-            mode: l.req_mode,
-            policy: l.req,
-            discard: l.flags & flags::AST_DISCARD_DATA != 0,
-        })
-    }
-
-    /// A held lock may stand in the way of waiting ones that are not in its favour: tell it.
-    pub(super) fn check_waiters(&mut self, ix: u32, env: &mut Env<'_>) {
-        if self.n_waiting == 0 || env.quiet {
-            return;
-        }
-        let found = match self.kind {
-            LockType::Extent => self.extent_waiter_against(ix),
-            LockType::Plain | LockType::Ibits => self.bits_waiter_against(ix),
-            LockType::Flock => None,
-        };
-        if let Some(by) = found.and_then(|w| self.as_blocker(w)) {
-            self.notify(ix, &by, env);
-        }
-    }
-
-    /// A waiting lock is granted: by way of a completion.
-    pub(super) fn complete(&mut self, ix: u32, env: &mut Env<'_>) {
-        let _ = self.unset_waiting(ix);
-        if self.kind == LockType::Extent {
-            self.expand(ix);
-        }
-        self.set_granted(ix);
-        self.announce(ix);
-        self.check_waiters(ix, env);
-    }
-
-    /// Queues the completion of `ix`.
-    pub(super) fn announce(&mut self, ix: u32) {
-        if self.slab.get(ix).is_some_and(|l| l.export.is_local()) {
-            self.wake_local = true;
-        } else {
-            self.queue(ix, pend::COMPLETION);
-        }
-    }
-
-    /// Puts `ix` at the end of the waiting queue (GROUP locks: before the ordinary ones).
-    pub(super) fn set_waiting(&mut self, ix: u32) {
-        self.seq += 1;
-        let seq = self.seq;
-        let Some(l) = self.slab.get(ix) else { return };
-        let (mode, range, key) = (l.req_mode, l.wanted(), key_of(l, l.req_mode));
-        let pos = if mode == Mode::Group {
-            self.group_pos(l.req.gid()).unwrap_or(seq)
-        } else {
-            ORDINARY | seq
-        };
-        if let Some(l) = self.slab.get_mut(ix) {
-            l.state = State::Waiting;
-            l.pos = pos;
-        }
-        self.n_waiting += 1;
-        match self.kind {
-            LockType::Extent => {
-                if let Some(root) = self.waiting.get_mut(mode.index()) {
-                    self.trees.insert(root, ix, range, pos);
-                }
-            }
-            LockType::Flock => self.trees.insert(&mut self.flock_queue, ix, (pos, pos), 0),
-            LockType::Plain | LockType::Ibits => {
-                self.groups.add(&mut self.waiting_groups, ix, key, false);
-            }
-        }
-    }
-
-    /// The place of waiting GROUP locks with this id.
-    fn group_pos(&self, gid: u64) -> Option<u64> {
-        let ix = match self.kind {
-            LockType::Extent => self.extent_group_waiter(gid),
-            _ => self.bits_group_waiter(gid),
-        }?;
-        Some(self.slab.get(ix)?.pos)
-    }
-
-    pub(super) fn unset_waiting(&mut self, ix: u32) -> Hint {
-        let Some(l) = self.slab.get(ix) else {
-            return Hint::NONE;
-        };
-        let (mode, range) = (l.req_mode, l.wanted());
-        self.n_waiting = self.n_waiting.saturating_sub(1);
-        match self.kind {
-            LockType::Extent => {
-                if let Some(root) = self.waiting.get_mut(mode.index()) {
-                    self.trees.remove(root, ix);
-                }
-            }
-            LockType::Flock => self.trees.remove(&mut self.flock_queue, ix),
-            LockType::Plain | LockType::Ibits => {
-                self.groups.remove(&mut self.waiting_groups, ix, false);
-            }
-        }
-        if mode == Mode::Group {
-            return Hint::ALL;
-        }
-        Hint(Some(range))
-    }
-
-    pub(super) fn set_granted(&mut self, ix: u32) {
-        let Some(l) = self.slab.get_mut(ix) else {
-            return;
-        };
-        let mode = l.req_mode;
-        l.state = State::Granted;
-        l.granted = Some(mode);
-        let (range, untold, gid) = (l.policy.range(), !l.ast_sent, l.policy.gid());
-        let key = key_of(l, mode);
-        self.n_granted += 1;
-        match self.kind {
-            LockType::Extent | LockType::Flock => {
-                if mode == Mode::Group {
-                    self.group_gid = gid;
-                }
-                if let Some(root) = self.granted.get_mut(mode.index()) {
-                    self.trees.insert(root, ix, range, u64::from(!untold));
-                }
-            }
-            LockType::Plain | LockType::Ibits => {
-                self.groups.add(&mut self.granted_groups, ix, key, untold);
-            }
-        }
-    }
-
-    pub(super) fn unset_granted(&mut self, ix: u32) -> Hint {
-        let Some(l) = self.slab.get_mut(ix) else {
-            return Hint::NONE;
-        };
-        let Some(mode) = l.granted.take() else {
-            return Hint::NONE;
-        };
-        let (range, untold) = (l.policy.range(), !l.ast_sent);
-        self.n_granted = self.n_granted.saturating_sub(1);
-        match self.kind {
-            LockType::Extent | LockType::Flock => {
-                if let Some(root) = self.granted.get_mut(mode.index()) {
-                    self.trees.remove(root, ix);
-                }
-            }
-            LockType::Plain | LockType::Ibits => {
-                self.groups.remove(&mut self.granted_groups, ix, untold);
-            }
-        }
-        if mode == Mode::Group {
-            return Hint::ALL;
-        }
-        Hint(Some(range))
-    }
-
-    /// The outcome of an enqueue that left `ix` as it is now.
-    pub(super) fn outcome(&self, ix: u32, status: Status, flags: u32) -> Result<Enqueued> {
-        let l = self.slab.get(ix).ok_or(EINVAL)?;
-        Ok(Enqueued {
-            status,
-            flags,
-            desc: desc_of(self.name, l),
-        })
-    }
-
-    /// The modes in which locks are held, with their trees.
-    pub(super) fn granted_trees(&self) -> impl Iterator<Item = (Mode, &Root)> {
-        ALL_MODES
-            .into_iter()
-            .zip(&self.granted)
-            .filter(|t| !t.1.is_empty())
-    }
-
-    /// The modes in which locks wait, with their trees.
-    pub(super) fn waiting_trees(&self) -> impl Iterator<Item = (Mode, &Root)> {
-        ALL_MODES
-            .into_iter()
-            .zip(&self.waiting)
-            .filter(|t| !t.1.is_empty())
-    }
-}
-
-/// The group key of a lock.
-pub(super) fn key_of(l: &Lock, mode: Mode) -> Key {
-    let (bits, try_bits) = l.policy.bits();
-    let class = match (mode, &l.policy) {
-        (Mode::Group, p) => p.gid(),
-        (Mode::Cos, _) => l.client_cookie,
-        (Mode::Txn, Policy::Ibits(b)) => u64::from(b.initiator),
-        _ => 0,
-    };
-    Key {
-        mode,
-        bits,
-        try_bits,
-        class,
-    }
-}
-
-fn desc_of(res: ResId, l: &Lock) -> Desc {
-    Desc {
-        res,
-        req_mode: l.req_mode,
-        granted: l.granted,
-        policy: l.policy,
-        cancel_bits: 0,
-    }
-}
-
-/// The descriptor that goes with a blocking callback.
-fn blocker_desc(res: ResId, b: &Blocker) -> Desc {
-    let mut policy = b.policy;
-    let mut cancel_bits = 0;
-    match &mut policy {
-        // The field's servers send no end; clients do not read the range.
-        Policy::Extent(e) => e.end = e.start,
-        Policy::Ibits(i) => {
-            cancel_bits = i.bits;
-            i.try_bits = 0;
-        }
-        Policy::Plain | Policy::Flock(_) => {}
-    }
-    Desc {
-        res,
-        req_mode: b.mode,
-        granted: None,
-        policy,
-        cancel_bits,
-    }
-}
-
-fn target_of(l: &Lock) -> AstTarget {
-    AstTarget {
-        export: l.export,
-        client_handle: l.client_handle,
-        cookie: l.cookie,
     }
 }

@@ -25,6 +25,7 @@ fn new_lock(cookie: u64, export: u64, mode: Mode, policy: Policy) -> NewLock {
         peer: export,
         deadlock_ast: true,
         glimpse: true,
+        made: 0,
     }
 }
 

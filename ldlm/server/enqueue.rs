@@ -6,6 +6,7 @@ use super::export::ExportLocks;
 use super::local::LocalLock;
 use super::lvb::Lvb;
 use super::namespace::Namespace;
+use super::run::now_s;
 use super::table::LockRef;
 use super::traits::LvbClass;
 use crate::core::{flags, ibits, Desc, LockType, Mode, NewLock, Policy, ResId, State, Status};
@@ -177,6 +178,7 @@ impl Namespace {
             peer: exp.options.peer,
             deadlock_ast: exp.options.flock_dead,
             glimpse: true,
+            made: now_s(),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::export::ExportLocks;
 use super::namespace::Namespace;
+use super::run::now_s;
 use super::table::{LockRef, Node};
 use crate::core::{
     flags, Enqueued, ExportId, LockIx, LockView, Mode, NewLock, Policy, ResId, State, Status,
@@ -69,6 +70,7 @@ impl Namespace {
             peer: 0,
             deadlock_ast: false,
             glimpse: options.glimpse,
+            made: now_s(),
         };
         let (r, cookie, done) = self.enqueue_new(res, new, None, options.flags)?;
         self.run(&r.node);
@@ -264,6 +266,7 @@ impl LocalLock {
             peer: exp.options.peer,
             deadlock_ast: exp.options.flock_dead,
             glimpse: true,
+            made: now_s(),
         };
         // Detached meanwhile: nobody would cancel it.
         let moved = if exp.is_closed() {

@@ -147,6 +147,11 @@ pub(super) fn now_ms() -> u64 {
     Instant::now().as_nanos() / 1_000_000
 }
 
+/// Seconds of the monotonic clock; enough for a century.
+pub(super) fn now_s() -> u32 {
+    (now_ms() / 1000) as u32
+}
+
 /// What is left to do outside of the resource lock.
 enum Todo {
     Blocking(Arc<ExportLocks>, BlockingAst),
