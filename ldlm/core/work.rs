@@ -97,11 +97,7 @@ impl Resource {
     fn completion(&mut self, ix: u32, env: &mut Env<'_>) -> Option<CompletionAst> {
         let name = self.name;
         let l = self.slab.get(ix)?;
-        let mut desc = desc_of(name, l);
-        if self.kind == LockType::Flock {
-            // The range of the request, not what merging made of it.
-            desc.policy = l.req;
-        }
+        let desc = desc_of(name, l);
         let gone = l.state == State::Gone;
         let mut ast = CompletionAst {
             to: target_of(l),
@@ -213,7 +209,11 @@ pub(super) fn desc_of(res: ResId, l: &Lock) -> Desc {
         res,
         req_mode: l.req_mode,
         granted: l.granted,
-        policy: l.policy,
+        policy: match l.policy {
+            // The client merges by itself: it wants the range of its request.
+            Policy::Flock(_) => l.req,
+            p => p,
+        },
         cancel_bits: 0,
     }
 }

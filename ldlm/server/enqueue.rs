@@ -280,8 +280,10 @@ impl Namespace {
         exp: &Arc<ExportLocks>,
         req: &EnqueueReq,
     ) -> Result<Option<EnqueueReply>> {
-        let found = exp
-            .by_client_handle(req.client_handle)
+        // What a split of a file lock leaves has no handle at the client.
+        let found = Some(req.client_handle)
+            .filter(|h| *h != 0)
+            .and_then(|h| exp.by_client_handle(h))
             .and_then(|c| Some((self.tables.handle(c)?, c)));
         let Some((r, cookie)) = found else {
             return Ok(None);

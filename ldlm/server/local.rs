@@ -35,7 +35,8 @@ impl Default for LocalOptions {
 /// A held lock of the server itself; dropping it releases it.
 ///
 /// Taking one may wait for clients: not to be done while holding anything that a client's flush
-/// needs (a transaction, an inode lock). Dropping may send callbacks, but waits for nobody.
+/// needs (a transaction, an inode lock). Dropping may send callbacks, but waits for nobody; as it
+/// allocates, it is not for a commit callback: hand the lock to a thread there.
 pub struct LocalLock {
     ns: Arc<Namespace>,
     at: Option<(LockRef, u64)>,
