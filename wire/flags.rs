@@ -176,7 +176,8 @@ macro_rules! flags {
                 let mut left = self.0;
                 let mut first = true;
                 $(
-                    if $value != 0 && left & $value == $value {
+                    let bits: $int = $value;
+                    if bits != 0 && left & bits == bits {
                         left &= !$value;
                         if !::core::mem::replace(&mut first, false) {
                             f.write_str(" | ")?;

@@ -14,3 +14,9 @@
 #![forbid(unsafe_code)]
 
 pub mod flags;
+pub mod connect;
+pub mod lnet;
+pub mod msg;
+pub mod nid;
+pub mod opcode;
+pub mod socklnd;
