@@ -79,6 +79,8 @@ impl Lvb {
 #[derive(Default)]
 pub(super) struct LvbState {
     value: Option<Lvb>,
+    /// How often it has been set: what was read from disk before that is stale.
+    set: u32,
 }
 
 impl LvbState {
@@ -87,16 +89,19 @@ impl LvbState {
         self.value
     }
 
-    /// The value, reading it first if need be.
-    pub(super) fn init(&mut self, read: impl FnOnce() -> Result<Lvb>) -> Result<Lvb> {
-        match self.value {
-            Some(v) => Ok(v),
-            None => {
-                let v = read()?;
-                self.value = Some(v);
-                Ok(v)
-            }
+    /// How often it has been set.
+    pub(super) fn epoch(&self) -> u32 {
+        self.set
+    }
+
+    /// Takes over what is larger in `read`, which came from disk in `epoch`; the value, or `None`
+    /// if it has been set since.
+    pub(super) fn merge_disk(&mut self, read: &Lvb, epoch: u32) -> Option<Lvb> {
+        if self.set != epoch {
+            return None;
         }
+        self.grow(read);
+        self.value
     }
 
     /// Takes over what is larger in `new`.
@@ -110,5 +115,6 @@ impl LvbState {
     /// Sets it.
     pub(super) fn set(&mut self, new: Lvb) {
         self.value = Some(new);
+        self.set = self.set.wrapping_add(1);
     }
 }

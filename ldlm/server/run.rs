@@ -265,15 +265,29 @@ impl Namespace {
 
     /// The value block of a resource, read from disk at first use.
     pub(super) fn init_lvb(&self, node: &Node) -> Result<Lvb> {
-        node.lvb.lock().init(|| self.ops.read_lvb(&node.name))
+        let known = node.lvb.lock().get();
+        match known {
+            Some(l) => Ok(l),
+            None => self.read_lvb(node),
+        }
     }
 
-    /// Lets the value block grow to what is on disk.
+    /// Lets the value block grow to what is on disk, if it is in use.
     pub(super) fn refresh_lvb(&self, node: &Node) {
-        let mut lvb = node.lvb.lock();
-        if lvb.get().is_some() {
-            if let Ok(l) = self.ops.read_lvb(&node.name) {
-                lvb.grow(&l);
+        if node.lvb.lock().get().is_some() {
+            // Unreadable, it stays as it is.
+            let _ = self.read_lvb(node);
+        }
+    }
+
+    /// Reads the object, without a lock: whoever changes it holds locks of the object when it sets
+    /// the value block. What was read before that is read again.
+    fn read_lvb(&self, node: &Node) -> Result<Lvb> {
+        loop {
+            let epoch = node.lvb.lock().epoch();
+            let read = self.ops.read_lvb(&node.name)?;
+            if let Some(l) = node.lvb.lock().merge_disk(&read, epoch) {
+                return Ok(l);
             }
         }
     }

@@ -40,7 +40,8 @@ pub enum LvbClass {
 
 /// The target a namespace belongs to.
 pub trait NamespaceOps: Send + Sync {
-    /// Reads size, times and blocks of the object behind a resource.
+    /// Reads size, times and blocks of the object behind a resource. Called without any lock of
+    /// the lock manager.
     ///
     /// # Errors
     /// `ENOENT`: no such object. `EINPROGRESS`: it may be re-created soon. They fail the enqueue.
