@@ -330,6 +330,54 @@ fn resent_and_replayed() {
 }
 
 #[test]
+fn names_of_a_directory_are_apart() {
+    let (ns, _) = namespace();
+    let (a, arx) = client(&ns, 1);
+    let dir = ResId([9, 9, 0, 0]);
+    let name =
+        |hash, write| ns.lock_name(&dir, hash, write, ibits::UPDATE, LocalOptions::default());
+    let one = name(5, true).unwrap();
+    let two = name(6, true).unwrap();
+    // A client that caches the directory waits for both.
+    let mut r = req(
+        10,
+        Mode::Pr,
+        Policy::Ibits(Ibits {
+            bits: ibits::UPDATE,
+            ..Default::default()
+        }),
+    );
+    r.res = dir;
+    let e = ns.enqueue(&a, &r, None).unwrap();
+    assert_eq!(e.flags, flags::BLOCK_GRANTED);
+    drop(one);
+    assert!(arx.try_recv().is_err());
+    drop(two);
+    let Ok(Msg::Completion(_, _, done)) = arx.try_recv() else {
+        panic!()
+    };
+    ok(done);
+    // A lookup by the server does not disturb it, a change does.
+    drop(name(5, false).unwrap());
+    assert!(arx.try_recv().is_err());
+    let change = {
+        let ns = ns.clone();
+        std::thread::spawn(move || {
+            ns.lock_name(&dir, 0, true, ibits::UPDATE, LocalOptions::default())
+                .map(drop)
+        })
+    };
+    let Ok(Msg::Blocking(bl, done)) = arx.recv() else {
+        panic!()
+    };
+    ok(done);
+    assert_eq!(bl.desc.req_mode, Mode::Cw);
+    ns.cancel(&a, [bl.to.cookie].into_iter());
+    change.join().unwrap().unwrap();
+    assert_eq!(ns.stats(), NamespaceStats::default());
+}
+
+#[test]
 fn old_locks_are_taken_back() {
     let (ns, _) = namespace();
     let (a, arx) = client(&ns, 1);
