@@ -369,7 +369,8 @@ void ldiskfs_put(struct dentry *node)
 	struct ldiskfs_mount *m;
 	struct late_put *p;
 
-	if (!current->journal_info && (inode->i_nlink || inode->i_blocks < BIG_INODE_BLOCKS)) {
+	if (current->journal_info ? d_count(node) > 1 :
+	    inode->i_nlink || inode->i_blocks < BIG_INODE_BLOCKS) {
 		dput(node);
 		return;
 	}
@@ -1044,12 +1045,15 @@ int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 
 	struct buffer_head *bh;
 	struct folio *folio;
 	void *fsdata = NULL;
+	bool locked;
 	int err;
 
 	if (size <= pos || !EXT4_I(inode)->jinode)
 		return -EINVAL;
 	len = min_t(u64, bs, size - pos);
 	*phys = 0;
+	/* Free, as nobody reads or writes such files but us, or ours since the file was made. */
+	locked = inode_trylock(inode);
 	ext4_clear_inode_flag(inode, EXT4_INODE_JOURNAL_DATA);
 	err = m->ordered->write_begin(&iocb, mapping, pos, len, &folio, &fsdata);
 	if (err)
@@ -1068,6 +1072,8 @@ out:
 		ext4_set_inode_flag(inode, EXT4_INODE_JOURNAL_DATA);
 		inode->i_sb->s_op->dirty_inode(inode, I_DIRTY_SYNC);
 	}
+	if (locked)
+		inode_unlock(inode);
 	if (err < 0)
 		return err;
 	return *phys ? 0 : -EIO;

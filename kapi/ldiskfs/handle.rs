@@ -165,6 +165,11 @@ impl Handle {
         unsafe { ffi::ldiskfs_credits_left(self.raw()) }
     }
 
+    /// The inode of this number, if the handle has locked it.
+    pub fn locked(&self, ino: u64) -> Option<Node> {
+        self.locked.iter().find(|n| n.ino() == ino).cloned()
+    }
+
     fn has_locked(&self, node: &Node) -> Result {
         if self.locked.iter().any(|n| n.same(node)) {
             Ok(())

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! osd_test.ko
+//! osd_test.ko: tests of osd-ldiskfs on the device /dev/ubdb. Loading it runs the test of the
+//! number given; it fails to load if the test fails.
 #![forbid(unsafe_code)]
 
+use kapi::ldiskfs::{self, BlockFile, CommitSink, Credits, Handle, Mount, Walk};
 use kapi::prelude::*;
+use osd_ldiskfs::{Create, Fid, InUse, SetAttr, Store};
 
 kernel::prelude::module! {
     type: Test,
@@ -11,12 +14,279 @@ kernel::prelude::module! {
     authors: ["The Lustre server in Rust developers"],
     description: "Tests of osd-ldiskfs",
     license: "GPL v2",
+    params: {
+        test: i32 {
+            default: 0,
+            description: "number of the test",
+        },
+    },
+}
+
+/// What a test checks; the line is in the log if it does not hold.
+macro_rules! check {
+    ($cond:expr) => {
+        if !$cond {
+            pr_err!("line {}: {}\n", line!(), stringify!($cond));
+            return Err(EINVAL);
+        }
+    };
+}
+
+/// Runs what must succeed; the line is in the log if it does not.
+macro_rules! ok {
+    ($e:expr) => {
+        match $e {
+            Ok(v) => v,
+            Err(e) => {
+                pr_err!("line {}: {}: {:?}\n", line!(), stringify!($e), e);
+                return Err(e.into());
+            }
+        }
+    };
+}
+
+struct Log;
+impl CommitSink for Log {
+    fn committed(&self, tid: u32, aborted: bool) {
+        pr_info!("transaction {} committed, aborted {}\n", tid, aborted);
+    }
+}
+
+fn one<T>(t: T) -> Result<KVec<T>> {
+    let mut v = KVec::new();
+    v.push(t, GFP_KERNEL)?;
+    Ok(v)
+}
+
+/// The wrappers of ext4 and jbd2 alone.
+fn wrappers() -> Result {
+    let s = ok!(ldiskfs::probe(c"/dev/ubdb"));
+    check!(s.magic == 0xef53);
+    let sink = Arc::new(Log, GFP_KERNEL)?;
+    let m = ok!(Mount::open(c"/dev/ubdb", c"user_xattr,acl,no_mbcache,nodelalloc", sink));
+    let root = ok!(m.root());
+    let mut h = ok!(Handle::start(&m, one(root.clone())?, 150));
+    let f = ok!(h.create(&root, b"t1", 0o100644, 0, None));
+    ok!(h.set_xattr(&f, c"trusted.lma", Some(&[7; 24]), true));
+    let mut b = ok!(BlockFile::open(&f));
+    ok!(b.write(&mut h, 4000, &[b'x'; 5000]));
+    ok!(h.attr_mut(&f)).version = 0x2_0000_0001;
+    ok!(h.attr_mut(&f)).mtime = 1000;
+    pr_info!("credits left {}\n", h.credits_left());
+    ok!(h.stop());
+    check!(f.attr().size == 9000 && f.attr().version == 0x2_0000_0001 && f.attr().mtime == 1000);
+    check!(f.attr().nlink == 1 && f.attr().ctime == 0);
+    let mut h = ok!(Handle::start(&m, one(root.clone())?, 200));
+    let t = ok!(h.create_unnamed(&root, 0o100600));
+    ok!(h.link(&root, b"t2", &t));
+    ok!(h.create_unnamed(&root, 0o100600));
+    let d = ok!(h.create(&root, b"d", 0o40755, 0, None));
+    let e = ok!(h.create(&d, b"e", 0o40755, 0, None));
+    ok!(h.rename(&d, b"e", &e, &root, b"e2"));
+    ok!(h.attr_mut(&d)).nlink = 0;
+    ok!(h.unlink(&root, b"d", &d, true));
+    ok!(h.attr_mut(&root)).nlink += 1;
+    h.set_sync();
+    ok!(h.stop());
+    check!(e.ino() != d.ino());
+    check!(ok!(e.parent_ino()) == 2);
+    drop((b, d, e));
+    let mut names = 0;
+    let end = ok!(root.readdir(0, &mut |e| {
+        pr_info!("{:x} {}\n", e.pos, core::str::from_utf8(e.name).unwrap_or("?"));
+        names += 1;
+        Ok(Walk::Next)
+    }));
+    check!(names == 6 && end == i64::MAX as u64);
+    let (ino, gen) = (f.ino(), f.attr().generation);
+    drop(f);
+    let f = ok!(m.iget(ino, gen));
+    check!(m.iget(ino, gen.wrapping_add(1)).is_err());
+    let b = ok!(BlockFile::open(&f));
+    let mut buf = [1; 16];
+    check!(ok!(b.read(3992, &mut buf)) == 16 && buf == *b"\0\0\0\0\0\0\0\0xxxxxxxx");
+    check!(ok!(b.read(8990, &mut buf)) == 10);
+    check!(ok!(f.xattr(c"trusted.lma", &mut buf).or_else(|e| if e == ERANGE { Ok(24) } else { Err(e) })) == 24);
+    check!(m.credits(Credits::Max, 0) > 150);
+    Ok(())
+}
+
+const DEV: &core::ffi::CStr = c"/dev/ubdb";
+const REG: Create<'static> = Create {
+    mode: 0o100644,
+    rdev: 0,
+    target: None,
+};
+
+fn dir() -> Create<'static> {
+    Create {
+        mode: 0o40755,
+        ..REG
+    }
+}
+
+/// Makes an object with a name in a directory, as a create does.
+fn make(s: &Arc<Store>, parent: &InUse, name: &[u8], fid: Fid, what: &Create<'_>) -> Result<InUse> {
+    let o = ok!(s.object(&fid));
+    let is_dir = what.mode & 0o170000 == 0o40000;
+    let mut plan = s.plan();
+    ok!(s.plan_create(&mut plan, &o, what));
+    ok!(s.plan_insert(&mut plan, parent, &o));
+    ok!(s.plan_xattr(&mut plan, &o, 40));
+    let mut run = ok!(plan.start());
+    ok!(s.create(&mut run, &o, what, Some(parent)));
+    ok!(s.set_xattr(&mut run, &o, c"trusted.link", Some(&[3; 40])));
+    let set = SetAttr {
+        mtime: Some((77, 0)),
+        version: Some(0x1_0000_0005),
+        ..SetAttr::default()
+    };
+    ok!(s.set_attr(&mut run, &o, &set));
+    ok!(s.insert(&mut run, parent, name, &o));
+    if is_dir {
+        ok!(s.ref_add(&mut run, parent));
+    }
+    ok!(run.stop());
+    Ok(o)
+}
+
+/// Removes a name and the object.
+fn remove(s: &Arc<Store>, parent: &InUse, name: &[u8]) -> Result {
+    let fid = ok!(s.lookup(parent, name));
+    let o = ok!(s.object(&fid));
+    let is_dir = ok!(s.attr(&o)).mode & 0o170000 == 0o40000;
+    let mut plan = s.plan();
+    ok!(s.plan_remove(&mut plan, parent, name));
+    ok!(s.plan_destroy(&mut plan, &o));
+    let mut run = ok!(plan.start());
+    ok!(s.remove(&mut run, parent, name));
+    ok!(s.ref_del(&mut run, &o));
+    if is_dir {
+        ok!(s.ref_del(&mut run, parent));
+    }
+    ok!(s.destroy(&mut run, &o));
+    ok!(run.stop());
+    check!(!o.exists());
+    Ok(())
+}
+
+/// A fresh device: the layout, objects and names, a second mount.
+fn fresh() -> Result {
+    let seq = 0x2_0000_0400;
+    {
+        let s = ok!(Store::open(DEV, false));
+        let base = ok!(s.object(&Fid::new(0x2_0000_0001, 13)));
+        let root = ok!(make(&s, &base, b"ROOT", Fid::new(0x2_0000_0007, 1), &dir()));
+        check!(ok!(s.attr(&root)).nlink == 2);
+        let a = ok!(make(&s, &root, b"a", Fid::new(seq, 1), &dir()));
+        let b = ok!(make(&s, &a, b"b", Fid::new(seq, 2), &dir()));
+        let link = Create {
+            mode: 0o120777,
+            rdev: 0,
+            target: Some(c"where/to"),
+        };
+        ok!(make(&s, &a, b"l", Fid::new(seq, 3), &link));
+        let fifo = Create {
+            mode: 0o10600,
+            ..REG
+        };
+        ok!(make(&s, &a, b"p", Fid::new(seq, 4), &fifo));
+        let f = ok!(make(&s, &b, b"f", Fid::new(seq, 5), &REG));
+        check!(ok!(s.attr(&f)).nlink == 1 && ok!(s.attr(&f)).mtime == 77);
+        check!(ok!(s.attr(&a)).nlink == 3 && ok!(s.attr(&a)).mtime == 77);
+        for i in 0..600_u32 {
+            let mut name = *b"file-000";
+            name[5] += (i / 100) as u8;
+            name[6] += (i / 10 % 10) as u8;
+            name[7] += (i % 10) as u8;
+            ok!(make(&s, &b, &name, Fid::new(seq, 100 + i), &REG));
+        }
+        check!(ok!(s.lookup(&b, b"file-321")) == Fid::new(seq, 421));
+        check!(s.lookup(&b, b"file-600").is_err());
+        // Rename of a directory: b from a to the root of the name space.
+        let mut plan = s.plan();
+        ok!(s.plan_remove(&mut plan, &a, b"b"));
+        ok!(s.plan_insert(&mut plan, &root, &b));
+        let mut run = ok!(plan.start());
+        ok!(s.remove(&mut run, &a, b"b"));
+        ok!(s.insert(&mut run, &root, b"b2", &b));
+        ok!(s.ref_del(&mut run, &a));
+        ok!(s.ref_add(&mut run, &root));
+        ok!(run.stop());
+        check!(ok!(s.attr(&b)).nlink == 2 && ok!(s.attr(&a)).nlink == 2);
+        check!(ok!(s.lookup(&b, b"..")) == Fid::new(0x2_0000_0007, 1));
+        // A second name for f, the first one goes.
+        let mut plan = s.plan();
+        ok!(s.plan_insert(&mut plan, &root, &f));
+        let mut run = ok!(plan.start());
+        ok!(s.insert(&mut run, &root, b"f2", &f));
+        ok!(s.ref_add(&mut run, &f));
+        ok!(run.stop());
+        check!(ok!(s.attr(&f)).nlink == 2);
+        let mut plan = s.plan();
+        ok!(s.plan_remove(&mut plan, &b, b"f"));
+        let mut run = ok!(plan.start());
+        ok!(s.remove(&mut run, &b, b"f"));
+        ok!(s.ref_del(&mut run, &f));
+        ok!(run.stop());
+        check!(ok!(s.attr(&f)).nlink == 1);
+        for i in 0..300_u32 {
+            let mut name = *b"file-000";
+            name[5] += (i / 100) as u8;
+            name[6] += (i / 10 % 10) as u8;
+            name[7] += (i % 10) as u8;
+            ok!(remove(&s, &b, &name));
+        }
+        ok!(remove(&s, &a, b"l"));
+        check!(!ok!(s.is_empty(&a)));
+        ok!(remove(&s, &a, b"p"));
+        check!(ok!(s.is_empty(&a)));
+        ok!(remove(&s, &root, b"a"));
+        // A file that is written through the journal.
+        let rcvd = ok!(s.object(&Fid::new(0x2_0000_0001, 11)));
+        let mut plan = s.plan();
+        ok!(s.plan_create(&mut plan, &rcvd, &REG));
+        ok!(s.plan_write(&mut plan, &rcvd, 8192, 128));
+        let mut run = ok!(plan.start());
+        ok!(s.create(&mut run, &rcvd, &REG, None));
+        ok!(s.write(&mut run, &rcvd, 8192, &[9; 128]));
+        ok!(run.stop());
+        // An llog, by its place.
+        let log = ok!(s.object(&Fid::new(1, 5)));
+        let mut plan = s.plan();
+        ok!(s.plan_create(&mut plan, &log, &REG));
+        let mut run = ok!(plan.start());
+        ok!(s.create(&mut run, &log, &REG, None));
+        ok!(run.stop());
+    }
+    let s = ok!(Store::open(DEV, false));
+    let root = ok!(s.object(&Fid::new(0x2_0000_0007, 1)));
+    let b = ok!(s.object(&ok!(s.lookup(&root, b"b2"))));
+    check!(ok!(s.attr(&b)).version == 0x1_0000_0005);
+    let mut n = 0;
+    ok!(s.readdir(&b, 0, &mut |_, _, _, _| {
+        n += 1;
+        Ok(Walk::Next)
+    }));
+    check!(n == 302);
+    check!(!ok!(s.object(&Fid::new(seq, 100))).exists());
+    check!(ok!(s.object(&Fid::new(seq, 400))).exists());
+    check!(ok!(s.object(&Fid::new(1, 5))).exists());
+    let rcvd = ok!(s.object(&Fid::new(0x2_0000_0001, 11)));
+    let mut buf = [0; 256];
+    check!(ok!(s.read(&rcvd, 8191, &mut buf)) == 129 && buf[0] == 0 && buf[128] == 9);
+    Ok(())
 }
 
 struct Test;
 
 impl kernel::Module for Test {
     fn init(_module: &'static kernel::ThisModule) -> Result<Self> {
+        match module_parameters::test.value() {
+            1 => wrappers()?,
+            2 => fresh()?,
+            _ => return Err(EINVAL),
+        }
         Ok(Test)
     }
 }

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device below a store: the mount, what is checked before it, and directories by name.
+
+use crate::commit::CommitQueue;
+use crate::htree::{self, Blocks, Found, HashInfo};
+use core::ffi::CStr;
+use kapi::ldiskfs::{self, Mount, Node, Shared, Super};
+use kapi::prelude::*;
+
+const MAGIC: u32 = 0xef53;
+const COMPAT_HAS_JOURNAL: u32 = 0x4;
+const COMPAT_FAST_COMMIT: u32 = 0x400;
+const INCOMPAT_DIRDATA: u32 = 0x1000;
+const INCOMPAT_INLINE_DATA: u32 = 0x8000;
+const INCOMPAT_ENCRYPT: u32 = 0x10000;
+const INCOMPAT_CASEFOLD: u32 = 0x20000;
+/// Options of every mount: data is allocated inside transactions, and xattr blocks are not shared.
+const OPTIONS: &CStr = c"user_xattr,acl,no_mbcache,nodelalloc,data=ordered,barrier,errors=remount-ro";
+
+/// ext4's flag of indexed directories.
+const INDEX_FL: u32 = 0x1000;
+
+/// A mounted device.
+pub struct Device {
+    mount: Arc<Mount>,
+    commits: Arc<CommitQueue>,
+    root: Node,
+    hashing: HashInfo,
+    ost: bool,
+}
+
+fn check(path: &CStr, s: &Super) -> Result {
+    let dev = path.to_str().unwrap_or("the device");
+    if s.magic != MAGIC {
+        pr_err!("{}: not an ext4 device\n", dev);
+        return Err(EINVAL);
+    }
+    if s.incompat & INCOMPAT_DIRDATA != 0 {
+        pr_err!(
+            "{}: has the feature dirdata: run 'tunefs.lustre --strip-dirdata {}'\n",
+            dev,
+            dev
+        );
+        return Err(EINVAL);
+    }
+    for (bad, name) in [
+        (s.compat & COMPAT_HAS_JOURNAL == 0, "no journal"),
+        (s.compat & COMPAT_FAST_COMMIT != 0, "the feature fast_commit"),
+        (
+            s.incompat & INCOMPAT_INLINE_DATA != 0,
+            "the feature inline_data",
+        ),
+        (s.incompat & INCOMPAT_ENCRYPT != 0, "the feature encrypt"),
+        (s.incompat & INCOMPAT_CASEFOLD != 0, "the feature casefold"),
+    ] {
+        if bad {
+            pr_err!("{}: has {}, which a target must not have\n", dev, name);
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
+impl Device {
+    /// Checks and mounts the device at `path`; `ost` says whose layout it has.
+    ///
+    /// # Errors
+    /// `EINVAL`: it cannot be a target; the log says why. `EBUSY`: mounted elsewhere. `EIO`.
+    pub fn open(path: &CStr, ost: bool) -> Result<Arc<Device>> {
+        check(path, &ldiskfs::probe(path)?)?;
+        let commits = CommitQueue::new()?;
+        let mount = Mount::open(path, OPTIONS, commits.clone())?;
+        let s = mount.superblock();
+        let dev = Device {
+            root: mount.root()?,
+            hashing: HashInfo {
+                unsigned: s.hash_unsigned != 0,
+                seed: s.hash_seed,
+            },
+            mount,
+            commits,
+            ost,
+        };
+        Ok(Arc::new(dev, GFP_KERNEL)?)
+    }
+
+    /// The mount.
+    pub fn mount(&self) -> &Arc<Mount> {
+        &self.mount
+    }
+
+    /// Callbacks that wait for commits.
+    pub fn commits(&self) -> &CommitQueue {
+        &self.commits
+    }
+
+    /// The root directory of the file system.
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// Whether this is the device of an OST.
+    pub fn is_ost(&self) -> bool {
+        self.ost
+    }
+
+    /// The entry of a name in a directory, if it has it.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, `EUCLEAN`, `EIO`; `EDEADLK` in a transaction that did not lock the directory.
+    pub fn find(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>> {
+        let lock = dir.shared()?;
+        let attr = dir.attr();
+        let blocks = DirBlocks {
+            lock,
+            count: u32::try_from(attr.size.div_ceil(self.mount.block_size() as u64))?,
+        };
+        htree::lookup(&blocks, attr.flags & INDEX_FL != 0, &self.hashing, name)
+    }
+
+    /// The inode of a name in a directory.
+    ///
+    /// # Errors
+    /// `ENOENT`, and those of [`Device::find`].
+    pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Node> {
+        let found = self.find(dir, name)?.ok_or(ENOENT)?;
+        self.mount.iget(u64::from(found.ino), 0)
+    }
+
+    /// Whether a directory has no entries but its own two.
+    pub fn is_empty(&self, dir: &Node) -> Result<bool> {
+        let lock = dir.shared()?;
+        let size = dir.attr().size;
+        htree::is_empty(&DirBlocks {
+            lock,
+            count: u32::try_from(size.div_ceil(self.mount.block_size() as u64))?,
+        })
+    }
+}
+
+struct DirBlocks<'a> {
+    lock: Shared<'a>,
+    count: u32,
+}
+
+impl Blocks for DirBlocks<'_> {
+    fn block(&self, n: u32, f: &mut dyn FnMut(Option<&[u8]>) -> Result) -> Result {
+        if n >= self.count {
+            return Err(EUCLEAN);
+        }
+        self.lock.dir_block(n, |b| f(b))?
+    }
+
+    fn count(&self) -> u32 {
+        self.count
+    }
+}

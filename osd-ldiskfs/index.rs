@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! IAM files on the device, and the object index that is made of them.
+
+use crate::iam::{self, Blocks, BlocksMut, Shape};
+use crate::txn::Running;
+use crate::Fid;
+use kapi::ldiskfs::{BlockFile, Handle, Node};
+use kapi::prelude::*;
+
+/// The blocks of a file for [`iam`].
+pub struct Reader<'a>(pub &'a BlockFile);
+
+impl Blocks for Reader<'_> {
+    fn block_size(&self) -> usize {
+        self.0.block_size()
+    }
+    fn count(&self) -> u32 {
+        u32::try_from(self.0.blocks()).unwrap_or(u32::MAX)
+    }
+    fn read(&self, n: u32, f: &mut dyn FnMut(&[u8]) -> Result) -> Result {
+        self.0.read_block(n.into(), |b| f(b.ok_or(EIO)?))?
+    }
+}
+
+/// The same inside a transaction.
+pub struct Writer<'a> {
+    /// The file.
+    pub file: &'a mut BlockFile,
+    /// The transaction.
+    pub handle: &'a mut Handle,
+}
+
+impl Blocks for Writer<'_> {
+    fn block_size(&self) -> usize {
+        self.file.block_size()
+    }
+    fn count(&self) -> u32 {
+        Reader(self.file).count()
+    }
+    fn read(&self, n: u32, f: &mut dyn FnMut(&[u8]) -> Result) -> Result {
+        Reader(self.file).read(n, f)
+    }
+}
+
+impl BlocksMut for Writer<'_> {
+    fn write(&mut self, n: u32, f: &mut dyn FnMut(&mut [u8]) -> Result) -> Result {
+        if n > self.count() {
+            return Err(EIO);
+        }
+        self.file.write_block(self.handle, n.into(), |b| f(b))
+    }
+}
+
+const OI_SHAPE: Shape = Shape { key: 16, rec: 8 };
+
+/// What the index knows of an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Inode number.
+    pub ino: u32,
+    /// Its generation.
+    pub generation: u32,
+}
+
+impl Mapping {
+    /// That of an inode.
+    pub fn of(node: &Node) -> Result<Mapping> {
+        let a = node.attr();
+        Ok(Mapping {
+            ino: u32::try_from(a.ino)?,
+            generation: a.generation,
+        })
+    }
+
+    fn bytes(&self) -> [u8; 8] {
+        (u64::from(self.ino) << 32 | u64::from(self.generation)).to_be_bytes()
+    }
+
+    fn parse(b: [u8; 8]) -> Mapping {
+        let v = u64::from_be_bytes(b);
+        Mapping {
+            ino: (v >> 32) as u32,
+            generation: v as u32,
+        }
+    }
+}
+
+fn key(fid: &Fid) -> [u8; 16] {
+    (u128::from(fid.seq) << 64 | u128::from(fid.oid) << 32 | u128::from(fid.ver)).to_be_bytes()
+}
+
+/// One file of the index.
+#[pin_data]
+pub struct OiFile {
+    #[pin]
+    file: Mutex<BlockFile>,
+}
+
+/// The object index: FIDs to inodes, spread over files by sequence.
+pub struct ObjectIndex {
+    files: KVec<Arc<OiFile>>,
+}
+
+impl ObjectIndex {
+    /// The index of the files of these inodes, in order; their number is a power of two.
+    ///
+    /// # Errors
+    /// `EIO`: one is no index of FIDs.
+    pub fn open(nodes: &[Node]) -> Result<ObjectIndex> {
+        if !nodes.len().is_power_of_two() {
+            return Err(EIO);
+        }
+        let mut files = KVec::with_capacity(nodes.len(), GFP_KERNEL)?;
+        for n in nodes {
+            let file = BlockFile::open(n)?;
+            if iam::shape(&Reader(&file))? != OI_SHAPE {
+                return Err(EIO);
+            }
+            let file = Arc::pin_init(pin_init!(OiFile { file <- new_mutex!(file) }), GFP_KERNEL)?;
+            files.push(file, GFP_KERNEL)?;
+        }
+        Ok(ObjectIndex { files })
+    }
+
+    /// Makes an empty file of the index of a file without content.
+    pub fn format(run: &mut Running, node: &Node) -> Result {
+        let mut file = BlockFile::open(node)?;
+        iam::create(
+            &mut Writer {
+                file: &mut file,
+                handle: run.handle()?,
+            },
+            OI_SHAPE,
+        )
+    }
+
+    fn file(&self, fid: &Fid) -> Result<&OiFile> {
+        let i = fid.seq & (self.files.len() as u64 - 1);
+        self.files.get(i as usize).map(|f| &**f).ok_or(EIO)
+    }
+
+    /// Where the object is; none if it is not in the index.
+    pub fn lookup(&self, fid: &Fid) -> Result<Option<Mapping>> {
+        let file = self.file(fid)?.file.lock();
+        let mut rec = [0; 8];
+        let found = iam::lookup(&Reader(&file), &key(fid), &mut rec)?;
+        Ok(found.then(|| Mapping::parse(rec)))
+    }
+
+    /// Adds an object.
+    ///
+    /// # Errors
+    /// `EEXIST`.
+    pub fn insert(&self, run: &mut Running, fid: &Fid, to: Mapping) -> Result {
+        let mut file = self.file(fid)?.file.lock();
+        let mut w = Writer {
+            file: &mut file,
+            handle: run.handle()?,
+        };
+        iam::insert(&mut w, &key(fid), &to.bytes())
+    }
+
+    /// Changes where an object is.
+    pub fn update(&self, run: &mut Running, fid: &Fid, to: Mapping) -> Result {
+        let mut file = self.file(fid)?.file.lock();
+        let mut w = Writer {
+            file: &mut file,
+            handle: run.handle()?,
+        };
+        iam::update(&mut w, &key(fid), &to.bytes())
+    }
+
+    /// Removes an object.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn delete(&self, run: &mut Running, fid: &Fid) -> Result {
+        let mut file = self.file(fid)?.file.lock();
+        let mut w = Writer {
+            file: &mut file,
+            handle: run.handle()?,
+        };
+        iam::delete(&mut w, &key(fid))
+    }
+}

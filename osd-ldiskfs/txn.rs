@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transactions: what is declared, the running handle, and names that wait to be removed.
+
+use crate::commit::{Callback, CommitQueue};
+use crate::device::Device;
+use kapi::ldiskfs::{Credits, Dquot, Handle, Ids, Node, QuotaKind};
+use kapi::prelude::*;
+
+/// A name whose removal waits until it is known whether it moves; see `Documentation/osd.md`.
+struct Removal {
+    dir: Node,
+    name: KVec<u8>,
+    node: Node,
+}
+
+/// An object that was made before its place was known; its temporary name is in the nursery.
+struct Nursed {
+    node: Node,
+    name: KVec<u8>,
+}
+
+/// What a transaction will need; all of it is acquired before it starts.
+pub struct Plan {
+    dev: Arc<Device>,
+    credits: u32,
+    nodes: KVec<Node>,
+    dquots: KVec<Dquot>,
+    nursery: Option<Node>,
+}
+
+impl Plan {
+    /// A plan for nothing.
+    pub fn new(dev: &Arc<Device>) -> Plan {
+        Plan {
+            dev: dev.clone(),
+            // The superblock, for the list of orphans, and an inode.
+            credits: 4,
+            nodes: KVec::new(),
+            dquots: KVec::new(),
+            nursery: None,
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.dev
+    }
+
+    /// Adds journal credits.
+    pub fn credits(&mut self, what: Credits, len: usize) {
+        self.more(self.dev.mount().credits(what, len));
+    }
+
+    /// Adds a number of journal credits.
+    pub fn more(&mut self, credits: u32) {
+        self.credits = self.credits.saturating_add(credits);
+    }
+
+    /// The transaction will lock this inode.
+    pub fn lock(&mut self, node: &Node) -> Result {
+        if !self.nodes.iter().any(|n| n.same(node)) {
+            self.nodes.push(node.clone(), GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Objects will be made before their place is known: `dir` is where their names wait.
+    pub fn nursery(&mut self, dir: &Node) -> Result {
+        self.lock(dir)?;
+        self.credits(Credits::Rename, 0);
+        self.nursery = Some(dir.clone());
+        Ok(())
+    }
+
+    /// Objects will belong to these ids.
+    pub fn ids(&mut self, ids: &Ids) -> Result {
+        self.credits(Credits::Attr, 0);
+        for (kind, id) in [
+            (QuotaKind::User, ids.uid),
+            (QuotaKind::Group, ids.gid),
+            (QuotaKind::Project, ids.projid),
+        ] {
+            if let Some(id) = id.filter(|id| *id != 0) {
+                if let Some(d) = self.dev.mount().dquot(kind, id)? {
+                    self.dquots.push(d, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the locks and starts.
+    ///
+    /// # Errors
+    /// As [`Handle::start`].
+    pub fn start(self) -> Result<Running> {
+        let handle = Handle::start(self.dev.mount(), self.nodes, self.credits)?;
+        Ok(Running {
+            dev: self.dev,
+            handle: Some(handle),
+            nursery: self.nursery,
+            removals: KVec::new(),
+            nursed: KVec::new(),
+            callbacks: KVec::new(),
+            sync: false,
+            _dquots: self.dquots,
+        })
+    }
+}
+
+/// A transaction that runs.
+pub struct Running {
+    dev: Arc<Device>,
+    handle: Option<Handle>,
+    nursery: Option<Node>,
+    removals: KVec<Removal>,
+    nursed: KVec<Nursed>,
+    callbacks: KVec<Callback>,
+    sync: bool,
+    _dquots: KVec<Dquot>,
+}
+
+fn bytes(name: &[u8]) -> Result<KVec<u8>> {
+    let mut v = KVec::new();
+    v.extend_from_slice(name, GFP_NOFS)?;
+    Ok(v)
+}
+
+impl Running {
+    /// The device.
+    pub fn device(&self) -> &Arc<Device> {
+        &self.dev
+    }
+
+    /// The handle.
+    ///
+    /// # Errors
+    /// `EINVAL` after the stop.
+    pub fn handle(&mut self) -> Result<&mut Handle> {
+        self.handle.as_mut().ok_or(EINVAL)
+    }
+
+    /// Where the names of objects without a place wait.
+    ///
+    /// # Errors
+    /// `EINVAL`: no such object was declared.
+    pub fn nursery(&self) -> Result<Node> {
+        self.nursery.clone().ok_or(EINVAL)
+    }
+
+    /// The end waits until the transaction is on disk.
+    pub fn set_sync(&mut self) {
+        self.sync = true;
+    }
+
+    /// Calls `call` when the transaction is on disk.
+    pub fn on_commit(&mut self, call: Callback) -> Result {
+        Ok(self.callbacks.push(call, GFP_NOFS)?)
+    }
+
+    /// The name of a new directory, link or special file until it is inserted.
+    pub fn nurse(&mut self, node: Node, name: &[u8]) -> Result {
+        let name = bytes(name)?;
+        Ok(self.nursed.push(Nursed { node, name }, GFP_NOFS)?)
+    }
+
+    /// Gives an object a name in a directory: a rename if it is being moved, an added name
+    /// otherwise. Link counts stay.
+    pub fn insert_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+        // An entry of that name that is on its way out goes first.
+        if let Some(i) = self
+            .removals
+            .iter()
+            .position(|r| r.dir.same(dir) && r.name.as_slice() == name)
+        {
+            self.remove_now(i)?;
+        }
+        if let Some(i) = self.nursed.iter().position(|n| n.node.same(node)) {
+            let nursed = self.nursed.remove(i)?;
+            let nursery = self.nursery()?;
+            return self
+                .handle()?
+                .rename(&nursery, &nursed.name, node, dir, name);
+        }
+        if let Some(i) = self.removals.iter().position(|r| r.node.same(node)) {
+            let r = self.removals.remove(i)?;
+            return self.handle()?.rename(&r.dir, &r.name, node, dir, name);
+        }
+        self.handle()?.link(dir, name, node)
+    }
+
+    /// Takes a name away, at the latest when the transaction stops.
+    pub fn remove_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+        let r = Removal {
+            dir: dir.clone(),
+            name: bytes(name)?,
+            node: node.clone(),
+        };
+        Ok(self.removals.push(r, GFP_NOFS)?)
+    }
+
+    /// Whether a name is on its way out.
+    pub fn is_removed(&self, dir: &Node, name: &[u8]) -> bool {
+        self.removals
+            .iter()
+            .any(|r| r.dir.same(dir) && r.name.as_slice() == name)
+    }
+
+    fn remove_now(&mut self, i: usize) -> Result {
+        let r = self.removals.remove(i)?;
+        let h = self.handle()?;
+        let a = *h.attr_mut(&r.node)?;
+        let dir = a.mode & 0o170000 == 0o040000;
+        h.unlink(&r.dir, &r.name, &r.node, dir && a.nlink == 0)
+    }
+
+    fn finish(&mut self) -> Result {
+        let mut result = Ok(());
+        while !self.removals.is_empty() {
+            result = result.and(self.remove_now(0));
+        }
+        while let Some(n) = self.nursed.pop() {
+            // Made and not used: it goes again.
+            let nursery = self.nursery()?;
+            let h = self.handle()?;
+            let a = h.attr_mut(&n.node)?;
+            a.nlink = 0;
+            let dir = a.mode & 0o170000 == 0o040000;
+            result = result.and(h.unlink(&nursery, &n.name, &n.node, dir));
+        }
+        result
+    }
+
+    /// Ends the transaction. Returns the number of the journal's transaction.
+    ///
+    /// # Errors
+    /// `EIO`, `EROFS`: nothing of the transaction may be relied on; callbacks hear of it, too.
+    pub fn stop(mut self) -> Result<u32> {
+        let result = self.finish();
+        let Some(mut handle) = self.handle.take() else {
+            return Err(EINVAL);
+        };
+        let tid = handle.tid();
+        let queue: &CommitQueue = self.dev.commits();
+        let mut late = KVec::new();
+        for call in core::mem::take(&mut self.callbacks) {
+            if let Err(call) = queue.add(tid, call) {
+                // Without memory for the queue: wait for the commit and call from here.
+                self.sync = true;
+                late.push(call, GFP_NOFS)?;
+            }
+        }
+        if self.sync {
+            handle.set_sync();
+        }
+        let result = result.and(handle.stop());
+        for call in late {
+            call.call(result);
+        }
+        result.map(|()| tid)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.handle.is_some() {
+            // Dropped on an error: what was done stays done, so the names have to be right.
+            if let Err(e) = self.finish() {
+                pr_err!("osd-ldiskfs: transaction given up: {:?}\n", e);
+            }
+        }
+    }
+}

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The parts of osd-ldiskfs that need no ext4, for tests.
+
+#[path = "../../../../osd-ldiskfs/dirhash.rs"]
+pub mod dirhash;
+#[path = "../../../../osd-ldiskfs/fid.rs"]
+mod fid;
+#[path = "../../../../osd-ldiskfs/htree.rs"]
+pub mod htree;
+#[path = "../../../../osd-ldiskfs/iam.rs"]
+pub mod iam;
+#[path = "../../../../osd-ldiskfs/place.rs"]
+pub mod place;
+
+pub use fid::Fid;
