@@ -20,6 +20,8 @@ pub struct NamespaceConfig {
     /// Granted inode-bit and extent locks from which on new ones are put off with EINPROGRESS; 0
     /// for no limit.
     pub max_granted: u64,
+    /// Granted locks from which on old ones are taken back, 512 a second; 0 for never.
+    pub reclaim_above: u64,
 }
 
 impl Default for NamespaceConfig {
@@ -28,6 +30,7 @@ impl Default for NamespaceConfig {
             enqueue_min: 100,
             obd_timeout: 100,
             max_granted: 0,
+            reclaim_above: 0,
         }
     }
 }

@@ -27,6 +27,14 @@ impl Namespace {
         }
     }
 
+    /// One round if there are more locks than the configuration likes.
+    pub(super) fn reclaim_if_crowded(self: &Arc<Self>) {
+        let above = self.config.reclaim_above;
+        if above != 0 && self.granted() > above && !self.is_recovering() {
+            self.reclaim();
+        }
+    }
+
     /// Asks for up to `max` locks made more than `age` seconds ago.
     pub fn reclaim_older(self: &Arc<Self>, age: u32, max: usize) -> usize {
         let now = now_s();

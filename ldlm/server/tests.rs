@@ -204,6 +204,13 @@ fn who_keeps_a_lock_is_evicted() {
 }
 
 #[test]
+fn the_timers_end_when_dropped() {
+    let (ns, _) = namespace();
+    let t = Timers::start(&ns).unwrap();
+    drop(t);
+}
+
+#[test]
 fn an_unanswered_callback_evicts() {
     let (ns, _) = namespace();
     let (a, arx) = client(&ns, 1);

@@ -8,36 +8,59 @@ use super::run::now_ms;
 use crate::core::ExportId;
 use kapi::prelude::*;
 use kapi::sync::atomic::Relaxed;
+use kapi::thread::JoinHandle;
 
-/// The thread that watches the callback timers of a namespace.
 #[pin_data]
-pub struct Timers {
+struct Signal {
     #[pin]
     stop: Mutex<bool>,
     #[pin]
     wake: CondVar,
 }
 
+/// The thread that watches the callback timers of a namespace. Dropping it ends the thread.
+pub struct Timers {
+    signal: Arc<Signal>,
+    thread: Option<JoinHandle>,
+}
+
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);
 
 impl Timers {
-    /// Made ready; [`Timers::run`] is the thread.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// `ENOMEM`.
-    pub fn new() -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Timers {
+    /// `ENOMEM`, `EAGAIN`: no thread to be had.
+    pub fn start(ns: &Arc<Namespace>) -> Result<Self> {
+        let signal = Arc::pin_init(
+            pin_init!(Signal {
                 stop <- new_mutex!(false),
                 wake <- new_condvar!(),
             }),
             GFP_KERNEL,
-        )
+        )?;
+        let (ns, own) = (ns.clone(), signal.clone());
+        let thread = kapi::thread::spawn(format_args!("ldlm_elt"), move || own.watch(&ns))?;
+        Ok(Timers {
+            signal,
+            thread: Some(thread),
+        })
     }
+}
 
-    /// Watches the namespace until [`Timers::stop`].
-    pub fn run(&self, ns: &Arc<Namespace>) {
+impl Drop for Timers {
+    fn drop(&mut self) {
+        *self.signal.stop.lock() = true;
+        self.signal.wake.notify_all();
+        if let Some(t) = self.thread.take() {
+            t.join();
+        }
+    }
+}
+
+impl Signal {
+    fn watch(&self, ns: &Arc<Namespace>) {
         let mut stop = self.stop.lock();
         while !*stop {
             stop = self.wake.wait_timeout(stop, PERIOD).0;
@@ -46,14 +69,9 @@ impl Timers {
             }
             drop(stop);
             ns.tick(now_ms());
+            ns.reclaim_if_crowded();
             stop = self.stop.lock();
         }
-    }
-
-    /// Ends [`Timers::run`].
-    pub fn stop(&self) {
-        *self.stop.lock() = true;
-        self.wake.notify_all();
     }
 }
 
