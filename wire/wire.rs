@@ -13,6 +13,9 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod layout;
+
 pub mod flags;
 pub mod connect;
 pub mod lnet;
@@ -20,3 +23,15 @@ pub mod msg;
 pub mod nid;
 pub mod opcode;
 pub mod socklnd;
+pub mod dirent;
+pub mod error;
+pub mod fid;
+pub mod fiemap;
+pub mod mdt;
+pub mod obdo;
+pub mod ost;
+pub mod ostid;
+pub mod quota;
+pub mod reint;
+pub mod seq;
+pub mod text;
