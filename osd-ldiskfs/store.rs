@@ -100,6 +100,11 @@ impl Store {
         &self.dev
     }
 
+    /// Forgets the objects that nobody uses.
+    pub fn shrink(&self) {
+        self.cache.clear();
+    }
+
     /// A plan for a transaction.
     pub fn plan(&self) -> Plan {
         Plan::new(&self.dev)

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use kapi::ldiskfs::{self, BlockFile, CommitSink, Credits, Handle, Mount, Walk};
+use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
 use osd_ldiskfs::{Create, Fid, InUse, SetAttr, Store};
 
@@ -278,6 +279,108 @@ fn fresh() -> Result {
     Ok(())
 }
 
+/// A name found in the walk of [`tree`].
+struct Seen {
+    path: KVVec<u8>,
+    fid: Fid,
+}
+
+/// Walks the name space of an existing MDT; the log gets what `tests/osd/images` compares.
+fn tree() -> Result {
+    let s = ok!(Store::open(DEV, false));
+    let mut todo: KVVec<Seen> = KVVec::new();
+    let mut path = KVVec::new();
+    path.extend_from_slice(b".", GFP_KERNEL)?;
+    todo.push(
+        Seen {
+            path,
+            fid: Fid::new(0x2_0000_0007, 1),
+        },
+        GFP_KERNEL,
+    )?;
+    let mut at = 0;
+    while at < todo.len() {
+        let (fid, len) = (todo[at].fid, todo[at].path.len());
+        let o = ok!(s.object(&fid));
+        check!(o.exists());
+        let a = ok!(s.attr(&o));
+        pr_info!(
+            "obj {} {:o} {} {} {} {} {}\n",
+            fid,
+            a.mode & 0o7777,
+            a.uid,
+            a.gid,
+            a.nlink,
+            a.mtime,
+            core::str::from_utf8(&todo[at].path).unwrap_or("?").escape_debug()
+        );
+        if a.mode & 0o170000 == 0o40000 {
+            let mut found: KVVec<Seen> = KVVec::new();
+            ok!(s.readdir(&o, 0, &mut |name, fid, _, _| {
+                if name != b"." && name != b".." {
+                    let mut path = KVVec::with_capacity(len + 1 + name.len(), GFP_KERNEL)?;
+                    path.extend_from_slice(&todo[at].path, GFP_KERNEL)?;
+                    path.push(b'/', GFP_KERNEL)?;
+                    path.extend_from_slice(name, GFP_KERNEL)?;
+                    found.push(Seen { path, fid: *fid }, GFP_KERNEL)?;
+                }
+                Ok(Walk::Next)
+            }));
+            for f in found {
+                let name = &f.path[len + 1..];
+                check!(ok!(s.lookup(&o, name)) == f.fid);
+                todo.push(f, GFP_KERNEL)?;
+            }
+            check!(s.lookup(&o, b"no such name").is_err());
+        }
+        at += 1;
+    }
+    // Now through the index alone.
+    s.shrink();
+    for f in todo.iter() {
+        check!(ok!(s.object(&f.fid)).exists());
+    }
+    pr_info!("tree {} objects\n", todo.len());
+    Ok(())
+}
+
+/// Reads the objects of an existing OST.
+fn objects() -> Result {
+    let s = ok!(Store::open(DEV, true));
+    for seq in [0x2_4000_0400, 0x2_8000_0400, 0x1_0000_0000, 0x1_0001_0000] {
+        let counter = ok!(s.object(&Fid::new(seq, 0)));
+        if !counter.exists() {
+            continue;
+        }
+        let mut last = [0; 8];
+        check!(ok!(s.read(&counter, 0, &mut last)) == 8);
+        let last = u64::from_le_bytes(last) as u32;
+        let mut pages = ok!(Pages::new(64));
+        let mut buf = KVVec::from_elem(0_u8, 64 * PAGE_SIZE, GFP_KERNEL)?;
+        for oid in 1..=last {
+            let o = ok!(s.object(&Fid::new(seq, oid)));
+            if !o.exists() {
+                continue;
+            }
+            let a = ok!(s.attr(&o));
+            let data = ok!(o.data()).ok_or(EINVAL)?;
+            let (mut pos, mut crc) = (0, !0);
+            loop {
+                let n = ok!(data.read(&mut pages, 0, 64 * PAGE_SIZE, pos));
+                if n == 0 {
+                    break;
+                }
+                pages.copy_out(0, &mut buf[..n])?;
+                crc = kapi::checksum::crc32(crc, &buf[..n]);
+                pos += n as u64;
+            }
+            check!(pos == a.size);
+            pr_info!("obj {:x} {:x} {} {:08x}\n", seq, oid, a.size, !crc);
+        }
+    }
+    Ok(())
+}
+
 struct Test;
 
 impl kernel::Module for Test {
@@ -285,6 +388,8 @@ impl kernel::Module for Test {
         match module_parameters::test.value() {
             1 => wrappers()?,
             2 => fresh()?,
+            3 => tree()?,
+            4 => objects()?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
