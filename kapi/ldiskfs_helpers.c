@@ -911,17 +911,46 @@ bool ldiskfs_is_orphan(struct dentry *node)
 	       !list_empty(&EXT4_I(inode)->i_orphan);
 }
 
+/* What ext4 changes with the size or the blocks of a file, and the layers above own. */
+struct stamps {
+	struct timespec64 mtime;
+	struct timespec64 ctime;
+	u64 version;
+};
+
+static struct stamps save_stamps(struct inode *inode)
+{
+	return (struct stamps){
+		.mtime = inode_get_mtime(inode),
+		.ctime = inode_get_ctime(inode),
+		.version = inode_peek_iversion(inode),
+	};
+}
+
+static void restore_stamps(struct inode *inode, const struct stamps *s)
+{
+	inode_set_mtime_to_ts(inode, s->mtime);
+	inode_set_ctime_to_ts(inode, s->ctime);
+	inode_set_iversion(inode, s->version);
+	inode->i_sb->s_op->dirty_inode(inode, I_DIRTY_SYNC);
+}
+
 /* Outside handles, under the inode's lock. */
 int ldiskfs_truncate(struct dentry *node, u64 size)
 {
+	struct inode *inode = d_inode(node);
+	struct stamps stamps = save_stamps(inode);
 	struct iattr attr = {
 		.ia_valid = ATTR_SIZE | ATTR_FORCE,
 		.ia_size = size,
 	};
+	int err;
 
-	if (size > d_inode(node)->i_sb->s_maxbytes)
+	if (size > inode->i_sb->s_maxbytes)
 		return -EFBIG;
-	return d_inode(node)->i_op->setattr(&nop_mnt_idmap, node, &attr);
+	err = inode->i_op->setattr(&nop_mnt_idmap, node, &attr);
+	restore_stamps(inode, &stamps);
+	return err;
 }
 
 /* ---- extended attributes ---- */
@@ -1185,7 +1214,12 @@ int ldiskfs_flush_range(struct file *file, u64 start, u64 end)
 
 int ldiskfs_fallocate(struct file *file, u32 mode, u64 off, u64 len)
 {
-	return vfs_fallocate(file, mode, off, len);
+	struct stamps stamps = save_stamps(file_inode(file));
+	int err;
+
+	err = vfs_fallocate(file, mode, off, len);
+	restore_stamps(file_inode(file), &stamps);
+	return err;
 }
 
 s64 ldiskfs_seek(struct file *file, u64 off, u32 whence)

@@ -13,7 +13,7 @@ pub type Callback = KBox<dyn Once<Result>>;
 /// jbd2 has at most two transactions that are not on disk: the running one, and the one before it
 /// that is being committed. So there is a list for even numbers and one for odd ones.
 #[pin_data]
-pub struct CommitQueue {
+pub(crate) struct CommitQueue {
     #[pin]
     even: SpinLock<KVVec<Callback>>,
     #[pin]
@@ -22,7 +22,7 @@ pub struct CommitQueue {
 
 impl CommitQueue {
     /// An empty queue.
-    pub fn new() -> Result<Arc<CommitQueue>> {
+    pub(crate) fn new() -> Result<Arc<CommitQueue>> {
         Arc::pin_init(
             pin_init!(CommitQueue {
                 even <- new_spinlock!(KVVec::new()),
@@ -42,7 +42,7 @@ impl CommitQueue {
 
     /// Queues a callback for transaction `tid`, which is still running. Without memory it is
     /// given back: then the caller waits for the commit itself.
-    pub fn add(&self, tid: u32, call: Callback) -> Result<(), Callback> {
+    pub(crate) fn add(&self, tid: u32, call: Callback) -> Result<(), Callback> {
         loop {
             let mut spare = KVVec::new();
             let len = {

@@ -22,7 +22,7 @@ const OPTIONS: &CStr = c"user_xattr,acl,no_mbcache,nodelalloc,data=ordered,barri
 const INDEX_FL: u32 = 0x1000;
 
 /// A mounted device.
-pub struct Device {
+pub(crate) struct Device {
     mount: Arc<Mount>,
     commits: Arc<CommitQueue>,
     root: Node,
@@ -67,7 +67,7 @@ impl Device {
     ///
     /// # Errors
     /// `EINVAL`: it cannot be a target; the log says why. `EBUSY`: mounted elsewhere. `EIO`.
-    pub fn open(path: &CStr, ost: bool) -> Result<Arc<Device>> {
+    pub(crate) fn open(path: &CStr, ost: bool) -> Result<Arc<Device>> {
         check(path, &ldiskfs::probe(path)?)?;
         let commits = CommitQueue::new()?;
         let mount = Mount::open(path, OPTIONS, commits.clone())?;
@@ -86,22 +86,22 @@ impl Device {
     }
 
     /// The mount.
-    pub fn mount(&self) -> &Arc<Mount> {
+    pub(crate) fn mount(&self) -> &Arc<Mount> {
         &self.mount
     }
 
     /// Callbacks that wait for commits.
-    pub fn commits(&self) -> &CommitQueue {
+    pub(crate) fn commits(&self) -> &CommitQueue {
         &self.commits
     }
 
     /// The root directory of the file system.
-    pub fn root(&self) -> &Node {
+    pub(crate) fn root(&self) -> &Node {
         &self.root
     }
 
     /// Whether this is the device of an OST.
-    pub fn is_ost(&self) -> bool {
+    pub(crate) fn is_ost(&self) -> bool {
         self.ost
     }
 
@@ -109,7 +109,7 @@ impl Device {
     ///
     /// # Errors
     /// `ENOTDIR`, `EUCLEAN`, `EIO`; `EDEADLK` in a transaction that did not lock the directory.
-    pub fn find(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>> {
+    pub(crate) fn find(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>> {
         let lock = dir.shared()?;
         let attr = dir.attr();
         let blocks = DirBlocks {
@@ -123,13 +123,13 @@ impl Device {
     ///
     /// # Errors
     /// `ENOENT`, and those of [`Device::find`].
-    pub fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Node> {
+    pub(crate) fn lookup(&self, dir: &Node, name: &[u8]) -> Result<Node> {
         let found = self.find(dir, name)?.ok_or(ENOENT)?;
         self.mount.iget(u64::from(found.ino), 0)
     }
 
     /// Whether a directory has no entries but its own two.
-    pub fn is_empty(&self, dir: &Node) -> Result<bool> {
+    pub(crate) fn is_empty(&self, dir: &Node) -> Result<bool> {
         let lock = dir.shared()?;
         let size = dir.attr().size;
         htree::is_empty(&DirBlocks {

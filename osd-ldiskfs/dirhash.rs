@@ -9,7 +9,7 @@ const EOF: u32 = 0x7fff_ffff;
 
 /// Which hash a directory uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Algorithm {
+pub(crate) enum Algorithm {
     /// The one of the first htrees.
     Legacy,
     /// Half of an MD4 round.
@@ -20,28 +20,28 @@ pub enum Algorithm {
 
 /// A hash function of a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Hasher {
+pub(crate) struct Hasher {
     /// The algorithm.
-    pub algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// Whether bytes above 127 count as negative.
-    pub signed: bool,
+    pub(crate) signed: bool,
     /// The seed of the file system.
-    pub seed: [u32; 4],
+    pub(crate) seed: [u32; 4],
 }
 
 /// The hash of a name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Hash {
+pub(crate) struct Hash {
     /// What the index is ordered by; its lowest bit is 0.
-    pub major: u32,
+    pub(crate) major: u32,
     /// Orders names of equal major hash.
-    pub minor: u32,
+    pub(crate) minor: u32,
 }
 
 impl Hasher {
     /// The function of hash version `version` as in `dx_root_info` or the superblock, where 0 to
     /// 2 stand for what `unsigned` says.
-    pub fn new(version: u8, unsigned: bool, seed: [u32; 4]) -> Option<Hasher> {
+    pub(crate) fn new(version: u8, unsigned: bool, seed: [u32; 4]) -> Option<Hasher> {
         let (algorithm, signed) = match version {
             0 => (Algorithm::Legacy, !unsigned),
             1 => (Algorithm::HalfMd4, !unsigned),
@@ -59,7 +59,7 @@ impl Hasher {
     }
 
     /// The hash of `name`.
-    pub fn hash(&self, name: &[u8]) -> Hash {
+    pub(crate) fn hash(&self, name: &[u8]) -> Hash {
         let mut state = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476];
         if self.seed != [0; 4] {
             state = self.seed;

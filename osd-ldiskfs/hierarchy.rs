@@ -14,15 +14,15 @@ use kapi::prelude::*;
 const MAX_BUCKETS: u32 = 1024;
 
 /// The directories of one sequence.
-pub struct SeqDir {
+pub(crate) struct SeqDir {
     /// `O/<sequence>`.
-    pub dir: Node,
+    pub(crate) dir: Node,
     buckets: KVec<Node>,
 }
 
 impl SeqDir {
     /// The directory of object `id`.
-    pub fn bucket(&self, id: u64) -> Result<&Node> {
+    pub(crate) fn bucket(&self, id: u64) -> Result<&Node> {
         let n = self.buckets.len() as u64;
         let i = id.checked_rem(n).ok_or(EIO)?;
         self.buckets.get(i as usize).ok_or(EIO)
@@ -31,7 +31,7 @@ impl SeqDir {
 
 /// The hierarchy of a device.
 #[pin_data]
-pub struct Hierarchy {
+pub(crate) struct Hierarchy {
     top: Node,
     buckets: u32,
     #[pin]
@@ -39,7 +39,7 @@ pub struct Hierarchy {
 }
 
 /// The FID of an inode that has none of its own: its number and its generation.
-pub fn self_fid(node: &Node) -> Result<Fid> {
+pub(crate) fn self_fid(node: &Node) -> Result<Fid> {
     let a = node.attr();
     Ok(Fid {
         seq: a.ino,
@@ -49,7 +49,7 @@ pub fn self_fid(node: &Node) -> Result<Fid> {
 }
 
 /// A directory of the target's own, found or made, with an LMA of `fid` (or of itself).
-pub fn local_dir(
+pub(crate) fn local_dir(
     dev: &Arc<Device>,
     parent: &Node,
     name: &[u8],
@@ -91,7 +91,7 @@ pub fn local_dir(
 
 impl Hierarchy {
     /// The hierarchy in directory `top`, with `buckets` directories for each sequence.
-    pub fn new(top: Node, buckets: u32) -> Result<Pin<KBox<Hierarchy>>> {
+    pub(crate) fn new(top: Node, buckets: u32) -> Result<Pin<KBox<Hierarchy>>> {
         if buckets == 0 || buckets > MAX_BUCKETS {
             pr_err!("{} directories for each sequence: refused\n", buckets);
             return Err(EINVAL);
@@ -107,7 +107,7 @@ impl Hierarchy {
     }
 
     /// The directories of a sequence, if it has been used.
-    pub fn find(&self, dev: &Arc<Device>, seq: u64) -> Result<Option<Arc<SeqDir>>> {
+    pub(crate) fn find(&self, dev: &Arc<Device>, seq: u64) -> Result<Option<Arc<SeqDir>>> {
         if let Some(s) = self.seqs.lock().get(&seq) {
             return Ok(Some(s.clone()));
         }
@@ -122,7 +122,7 @@ impl Hierarchy {
     }
 
     /// The same; they are made if the sequence is new.
-    pub fn make(&self, dev: &Arc<Device>, seq: u64) -> Result<Arc<SeqDir>> {
+    pub(crate) fn make(&self, dev: &Arc<Device>, seq: u64) -> Result<Arc<SeqDir>> {
         if let Some(s) = self.find(dev, seq)? {
             return Ok(s);
         }
@@ -155,18 +155,5 @@ impl Hierarchy {
         }
         seqs.insert(place);
         Ok(new)
-    }
-
-    /// Calls `f` for the sequences that have a directory.
-    pub fn sequences(&self, f: &mut dyn FnMut(u64) -> Result) -> Result {
-        self.top.readdir(0, &mut |e| {
-            let radix = if e.name.len() <= 2 { 10 } else { 16 };
-            let name = core::str::from_utf8(e.name).unwrap_or(".");
-            if let Ok(seq) = u64::from_str_radix(name, radix) {
-                f(seq)?;
-            }
-            Ok(kapi::ldiskfs::Walk::Next)
-        })?;
-        Ok(())
     }
 }

@@ -9,7 +9,7 @@ use crate::dirhash::{Hash, Hasher};
 use kapi::prelude::*;
 
 /// The blocks of a directory.
-pub trait Blocks {
+pub(crate) trait Blocks {
     /// Calls `f` with block `n`; with none for a hole.
     fn block(&self, n: u32, f: &mut dyn FnMut(Option<&[u8]>) -> Result) -> Result;
     /// Number of blocks.
@@ -18,20 +18,20 @@ pub trait Blocks {
 
 /// How names are hashed where the directory does not say it itself.
 #[derive(Clone, Copy, Debug)]
-pub struct HashInfo {
+pub(crate) struct HashInfo {
     /// Whether bytes of names are unsigned.
-    pub unsigned: bool,
+    pub(crate) unsigned: bool,
     /// The file system's seed.
-    pub seed: [u32; 4],
+    pub(crate) seed: [u32; 4],
 }
 
 /// An entry that was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// Inode number.
-    pub ino: u32,
+    pub(crate) ino: u32,
     /// ext4's file type, without data flags.
-    pub ty: u8,
+    pub(crate) ty: u8,
 }
 
 const MAX_LEVELS: u8 = 3;
@@ -48,7 +48,7 @@ fn le32(b: &[u8], at: usize) -> Result<u32> {
 }
 
 /// Calls `f` for the live entries of a block until it returns false.
-pub fn entries(block: &[u8], mut f: impl FnMut(Found, &[u8]) -> bool) -> Result {
+pub(crate) fn entries(block: &[u8], mut f: impl FnMut(Found, &[u8]) -> bool) -> Result {
     let mut at = 0;
     while at + 8 <= block.len() {
         let rec_len = match le16(block, at + 4)? {
@@ -118,7 +118,7 @@ fn pick(node: &[u8], start: usize, hash: u32) -> Result<(u16, u16)> {
 ///
 /// # Errors
 /// `EUCLEAN`: the directory is damaged. `EIO`.
-pub fn lookup(
+pub(crate) fn lookup(
     dir: &dyn Blocks,
     indexed: bool,
     hashing: &HashInfo,
@@ -249,7 +249,7 @@ fn advance(
 }
 
 /// Whether the directory holds nothing but `.` and `..`.
-pub fn is_empty(dir: &dyn Blocks) -> Result<bool> {
+pub(crate) fn is_empty(dir: &dyn Blocks) -> Result<bool> {
     let mut empty = true;
     for n in 0..dir.count() {
         dir.block(n, &mut |b| {

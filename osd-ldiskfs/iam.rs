@@ -19,7 +19,7 @@ const MAX_LEVELS: usize = 4;
 const MAX_KEY: usize = 32;
 
 /// What holds the blocks of a tree.
-pub trait Blocks {
+pub(crate) trait Blocks {
     /// Bytes in a block.
     fn block_size(&self) -> usize;
     /// Number of blocks.
@@ -29,7 +29,7 @@ pub trait Blocks {
 }
 
 /// The same in a transaction.
-pub trait BlocksMut: Blocks {
+pub(crate) trait BlocksMut: Blocks {
     /// Changes block `n`; if it is the one behind the last, it is added, as zeroes.
     fn write(&mut self, n: u32, f: &mut dyn FnMut(&mut [u8]) -> Result) -> Result;
 }
@@ -52,11 +52,11 @@ fn put16(b: &mut [u8], at: usize, v: usize) -> Result {
 
 /// Lengths of keys and records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Bytes of a key.
-    pub key: usize,
+    pub(crate) key: usize,
     /// Bytes of a record.
-    pub rec: usize,
+    pub(crate) rec: usize,
 }
 
 impl Shape {
@@ -144,7 +144,7 @@ fn root_shape(b: &[u8]) -> Result<(Shape, usize)> {
 ///
 /// # Errors
 /// `EIO`: no such tree.
-pub fn shape(b: &dyn Blocks) -> Result<Shape> {
+pub(crate) fn shape(b: &dyn Blocks) -> Result<Shape> {
     let mut s = None;
     b.read(0, &mut |d| {
         s = Some(root_shape(d)?.0);
@@ -258,7 +258,7 @@ fn spot(d: &[u8], s: &Shape, key: &[u8]) -> Result<Spot> {
 ///
 /// # Errors
 /// `EINVAL`: the lengths are not the tree's. `EIO`: the tree is damaged.
-pub fn lookup(b: &dyn Blocks, key: &[u8], rec: &mut [u8]) -> Result<bool> {
+pub(crate) fn lookup(b: &dyn Blocks, key: &[u8], rec: &mut [u8]) -> Result<bool> {
     let p = walk(&*b, key)?;
     if p.shape.rec != rec.len() {
         return Err(EINVAL);
@@ -276,7 +276,7 @@ pub fn lookup(b: &dyn Blocks, key: &[u8], rec: &mut [u8]) -> Result<bool> {
 }
 
 /// Shows the first record with a key not below `key` (or above it) to `f`; false if there is none.
-pub fn next(
+pub(crate) fn next(
     b: &dyn Blocks,
     key: &[u8],
     above: bool,
@@ -346,7 +346,7 @@ fn next_leaf(b: &dyn Blocks, p: &mut Path) -> Result<Option<u32>> {
 }
 
 /// Makes an empty tree in a file without blocks: a root, and a leaf with one record of zeroes.
-pub fn create(b: &mut dyn BlocksMut, s: Shape) -> Result {
+pub(crate) fn create(b: &mut dyn BlocksMut, s: Shape) -> Result {
     if b.count() != 0 || s.key > MAX_KEY {
         return Err(EINVAL);
     }
@@ -605,7 +605,7 @@ fn split_leaf(b: &mut dyn BlocksMut, p: &mut Path, at: usize, count: usize) -> R
 ///
 /// # Errors
 /// `EEXIST`. `EINVAL`: the lengths are not the tree's. `ENOSPC`, `EIO`.
-pub fn insert(b: &mut dyn BlocksMut, key: &[u8], rec: &[u8]) -> Result {
+pub(crate) fn insert(b: &mut dyn BlocksMut, key: &[u8], rec: &[u8]) -> Result {
     let mut p = walk(&*b, key)?;
     let s = p.shape;
     if s.rec != rec.len() {
@@ -642,7 +642,7 @@ pub fn insert(b: &mut dyn BlocksMut, key: &[u8], rec: &[u8]) -> Result {
 ///
 /// # Errors
 /// `ENOENT`. `EINVAL`: the lengths are not the tree's. `EIO`.
-pub fn update(b: &mut dyn BlocksMut, key: &[u8], rec: &[u8]) -> Result {
+pub(crate) fn update(b: &mut dyn BlocksMut, key: &[u8], rec: &[u8]) -> Result {
     let p = walk(&*b, key)?;
     let s = p.shape;
     if s.rec != rec.len() {
@@ -661,7 +661,7 @@ pub fn update(b: &mut dyn BlocksMut, key: &[u8], rec: &[u8]) -> Result {
 ///
 /// # Errors
 /// `ENOENT`, `EIO`.
-pub fn delete(b: &mut dyn BlocksMut, key: &[u8]) -> Result {
+pub(crate) fn delete(b: &mut dyn BlocksMut, key: &[u8]) -> Result {
     let p = walk(&*b, key)?;
     let s = p.shape;
     let mut left = 0;
@@ -688,9 +688,6 @@ pub fn delete(b: &mut dyn BlocksMut, key: &[u8]) -> Result {
     })?;
     release(b, p.leaf)
 }
-
-/// Blocks that an insert may change or add: a path, its splits, and the pool.
-pub const INSERT_BLOCKS: usize = 3 * (MAX_LEVELS + 1) + 3;
 
 #[cfg(test)]
 #[path = "iam_tests.rs"]

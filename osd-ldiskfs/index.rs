@@ -9,7 +9,7 @@ use kapi::ldiskfs::{BlockFile, Handle, Node};
 use kapi::prelude::*;
 
 /// The blocks of a file for [`iam`].
-pub struct Reader<'a>(pub &'a BlockFile);
+pub(crate) struct Reader<'a>(pub(crate) &'a BlockFile);
 
 impl Blocks for Reader<'_> {
     fn block_size(&self) -> usize {
@@ -24,11 +24,11 @@ impl Blocks for Reader<'_> {
 }
 
 /// The same inside a transaction.
-pub struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     /// The file.
-    pub file: &'a mut BlockFile,
+    pub(crate) file: &'a mut BlockFile,
     /// The transaction.
-    pub handle: &'a mut Handle,
+    pub(crate) handle: &'a mut Handle,
 }
 
 impl Blocks for Writer<'_> {
@@ -56,16 +56,16 @@ const OI_SHAPE: Shape = Shape { key: 16, rec: 8 };
 
 /// What the index knows of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mapping {
+pub(crate) struct Mapping {
     /// Inode number.
-    pub ino: u32,
+    pub(crate) ino: u32,
     /// Its generation.
-    pub generation: u32,
+    pub(crate) generation: u32,
 }
 
 impl Mapping {
     /// That of an inode.
-    pub fn of(node: &Node) -> Result<Mapping> {
+    pub(crate) fn of(node: &Node) -> Result<Mapping> {
         let a = node.attr();
         Ok(Mapping {
             ino: u32::try_from(a.ino)?,
@@ -92,13 +92,13 @@ fn key(fid: &Fid) -> [u8; 16] {
 
 /// One file of the index.
 #[pin_data]
-pub struct OiFile {
+pub(crate) struct OiFile {
     #[pin]
     file: Mutex<BlockFile>,
 }
 
 /// The object index: FIDs to inodes, spread over files by sequence.
-pub struct ObjectIndex {
+pub(crate) struct ObjectIndex {
     files: KVec<Arc<OiFile>>,
 }
 
@@ -107,7 +107,7 @@ impl ObjectIndex {
     ///
     /// # Errors
     /// `EIO`: one is no index of FIDs.
-    pub fn open(nodes: &[Node]) -> Result<ObjectIndex> {
+    pub(crate) fn open(nodes: &[Node]) -> Result<ObjectIndex> {
         if !nodes.len().is_power_of_two() {
             return Err(EIO);
         }
@@ -124,7 +124,7 @@ impl ObjectIndex {
     }
 
     /// Makes an empty file of the index of a file without content.
-    pub fn format(run: &mut Running, node: &Node) -> Result {
+    pub(crate) fn format(run: &mut Running, node: &Node) -> Result {
         let mut file = BlockFile::open(node)?;
         iam::create(
             &mut Writer {
@@ -141,7 +141,7 @@ impl ObjectIndex {
     }
 
     /// Where the object is; none if it is not in the index.
-    pub fn lookup(&self, fid: &Fid) -> Result<Option<Mapping>> {
+    pub(crate) fn lookup(&self, fid: &Fid) -> Result<Option<Mapping>> {
         let file = self.file(fid)?.file.lock();
         let mut rec = [0; 8];
         let found = iam::lookup(&Reader(&file), &key(fid), &mut rec)?;
@@ -152,7 +152,7 @@ impl ObjectIndex {
     ///
     /// # Errors
     /// `EEXIST`.
-    pub fn insert(&self, run: &mut Running, fid: &Fid, to: Mapping) -> Result {
+    pub(crate) fn insert(&self, run: &mut Running, fid: &Fid, to: Mapping) -> Result {
         let mut file = self.file(fid)?.file.lock();
         let mut w = Writer {
             file: &mut file,
@@ -162,7 +162,7 @@ impl ObjectIndex {
     }
 
     /// Changes where an object is.
-    pub fn update(&self, run: &mut Running, fid: &Fid, to: Mapping) -> Result {
+    pub(crate) fn update(&self, run: &mut Running, fid: &Fid, to: Mapping) -> Result {
         let mut file = self.file(fid)?.file.lock();
         let mut w = Writer {
             file: &mut file,
@@ -175,7 +175,7 @@ impl ObjectIndex {
     ///
     /// # Errors
     /// `ENOENT`.
-    pub fn delete(&self, run: &mut Running, fid: &Fid) -> Result {
+    pub(crate) fn delete(&self, run: &mut Running, fid: &Fid) -> Result {
         let mut file = self.file(fid)?.file.lock();
         let mut w = Writer {
             file: &mut file,

@@ -8,17 +8,17 @@ use kapi::ldiskfs::Node;
 use kapi::prelude::*;
 
 /// The name of the xattr.
-pub const NAME: &CStr = c"trusted.lma";
+pub(crate) const NAME: &CStr = c"trusted.lma";
 /// Length of what is written; 64 bytes are read, too.
-pub const LEN: usize = 24;
+pub(crate) const LEN: usize = 24;
 
 /// The object is not in the object index.
-pub const NOT_IN_OI: u32 = 0x4;
+pub(crate) const NOT_IN_OI: u32 = 0x4;
 /// The object is, or belongs, in the hierarchy `O/`.
-pub const FID_ON_OST: u32 = 0x8;
+pub(crate) const FID_ON_OST: u32 = 0x8;
 
 /// A stand-in for an object of another target.
-pub const AGENT: u32 = 0x2;
+pub(crate) const AGENT: u32 = 0x2;
 /// Flags that this code knows: agent, remote parent, striped, orphan, encrypted.
 const KNOWN_INCOMPAT: u32 = 0x3e;
 

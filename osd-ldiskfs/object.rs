@@ -10,7 +10,7 @@ use kapi::prelude::*;
 /// How the content of an object is reached. It does not change between the two while the object
 /// is in memory: the one goes through the journal, the other through the page cache.
 #[derive(Default)]
-pub enum Content {
+pub(crate) enum Content {
     /// Not asked for yet.
     #[default]
     Closed,
@@ -64,7 +64,7 @@ impl Object {
 
     /// It exists now, or does not any more. The old inode is given back, to be dropped without
     /// the lock.
-    pub fn set_node(&self, node: Option<Node>) -> Option<Node> {
+    pub(crate) fn set_node(&self, node: Option<Node>) -> Option<Node> {
         let mut content = self.content.lock();
         *content = Content::Closed;
         core::mem::replace(&mut *self.node.lock(), node)
@@ -114,7 +114,7 @@ struct Part {
 }
 
 /// The objects of a store by FID.
-pub struct Cache {
+pub(crate) struct Cache {
     parts: KVec<Arc<Part>>,
 }
 
@@ -151,7 +151,7 @@ impl Drop for InUse {
 
 impl Cache {
     /// An empty cache.
-    pub fn new() -> Result<Cache> {
+    pub(crate) fn new() -> Result<Cache> {
         let mut parts = KVec::with_capacity(PARTS, GFP_KERNEL)?;
         for _ in 0..PARTS {
             let part = Arc::pin_init(
@@ -172,7 +172,7 @@ impl Cache {
     }
 
     /// The object of `fid`, if it is in memory.
-    pub fn get(&self, fid: &Fid) -> Result<Option<InUse>> {
+    pub(crate) fn get(&self, fid: &Fid) -> Result<Option<InUse>> {
         let part = self.part(fid)?;
         let objects = part.objects.lock();
         Ok(objects.get(fid).map(|o| Self::used(part, o)))
@@ -188,7 +188,7 @@ impl Cache {
 
     /// Adds an object with the inode that was found for it; if somebody else was faster, theirs
     /// is the one.
-    pub fn add(&self, fid: &Fid, node: Option<Node>) -> Result<InUse> {
+    pub(crate) fn add(&self, fid: &Fid, node: Option<Node>) -> Result<InUse> {
         let part = self.part(fid)?;
         let new = Object::new(*fid, node)?;
         let place = RBTreeNode::new(*fid, new.clone(), GFP_KERNEL)?;
@@ -229,7 +229,7 @@ impl Cache {
     }
 
     /// Forgets all objects that nobody uses.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         for part in self.parts.iter() {
             loop {
                 let out = Self::shrink(&mut part.objects.lock(), part);

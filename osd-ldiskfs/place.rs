@@ -12,19 +12,19 @@ const SEQ_IGIF_MAX: u64 = 0xffff_ffff;
 const SEQ_IDIF: u64 = 0x1_0000_0000;
 const SEQ_IDIF_MAX: u64 = 0x1_ffff_ffff;
 /// Unnamed llogs.
-pub const SEQ_LLOG: u64 = 1;
+pub(crate) const SEQ_LLOG: u64 = 1;
 /// Named llogs.
-pub const SEQ_LLOG_NAME: u64 = 10;
+pub(crate) const SEQ_LLOG_NAME: u64 = 10;
 /// Last of the reserved small sequences.
 const SEQ_RSVD: u64 = 11;
 /// Local files with fixed numbers.
-pub const SEQ_LOCAL_FILE: u64 = 0x2_0000_0001;
+pub(crate) const SEQ_LOCAL_FILE: u64 = 0x2_0000_0001;
 /// Local files that are found by name.
-pub const SEQ_LOCAL_NAME: u64 = 0x2_0000_0003;
+pub(crate) const SEQ_LOCAL_NAME: u64 = 0x2_0000_0003;
 const SEQ_UPDATE_LOG: u64 = 0x2_0000_0009;
 const SEQ_UPDATE_LOG_DIR: u64 = 0x2_0000_000a;
 /// First sequence that targets and clients are given.
-pub const SEQ_NORMAL: u64 = 0x2_0000_0400;
+pub(crate) const SEQ_NORMAL: u64 = 0x2_0000_0400;
 
 const OID_BACKEND_ROOT: u32 = 13;
 const OID_ACCT_USER: u32 = 15;
@@ -33,14 +33,14 @@ const OID_ACCT_PROJECT: u32 = 22;
 
 /// A short name, made without memory.
 #[derive(Clone, Copy)]
-pub struct Name {
+pub(crate) struct Name {
     buf: [u8; 64],
     len: usize,
 }
 
 impl Name {
     /// Formats a name; what does not fit is cut, which no name of this crate is.
-    pub fn new(args: fmt::Arguments<'_>) -> Name {
+    pub(crate) fn new(args: fmt::Arguments<'_>) -> Name {
         let mut n = Name {
             buf: [0; 64],
             len: 0,
@@ -50,7 +50,7 @@ impl Name {
     }
 
     /// Its bytes.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         self.buf.get(..self.len).unwrap_or_default()
     }
 }
@@ -67,7 +67,7 @@ impl Write for Name {
 
 /// Where an object is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub(crate) enum Place {
     /// `O/<seq>/LAST_ID`.
     LastId(u64),
     /// `O/<seq>/d<n>/<id>`; the sequence is that of the directory, 0 for all IDIFs.
@@ -86,12 +86,12 @@ pub enum Place {
 }
 
 /// Whether `fid` is made of an inode number and a generation.
-pub fn is_igif(fid: &Fid) -> bool {
+pub(crate) fn is_igif(fid: &Fid) -> bool {
     (SEQ_IGIF..=SEQ_IGIF_MAX).contains(&fid.seq)
 }
 
 /// Whether `fid` is an OST object of before sequences.
-pub fn is_idif(fid: &Fid) -> bool {
+pub(crate) fn is_idif(fid: &Fid) -> bool {
     (SEQ_IDIF..=SEQ_IDIF_MAX).contains(&fid.seq)
 }
 
@@ -118,7 +118,7 @@ fn idif_id(fid: &Fid) -> u64 {
 }
 
 /// Where the object of `fid` is, on an OST or elsewhere.
-pub fn place(fid: &Fid, ost: bool) -> Place {
+pub(crate) fn place(fid: &Fid, ost: bool) -> Place {
     if is_last_id(fid) {
         return Place::LastId(hierarchy_seq(fid));
     }
@@ -143,7 +143,7 @@ pub fn place(fid: &Fid, ost: bool) -> Place {
 }
 
 /// Whether an object at this place has the flag "on an OST" in its LMA.
-pub fn flagged_on_ost(fid: &Fid, place: &Place) -> bool {
+pub(crate) fn flagged_on_ost(fid: &Fid, place: &Place) -> bool {
     match place {
         Place::Hierarchy { .. } => fid.seq != SEQ_LLOG,
         // The counters of local sequences do not, that of llogs does.
@@ -155,7 +155,7 @@ pub fn flagged_on_ost(fid: &Fid, place: &Place) -> bool {
 }
 
 /// The directory of a sequence in `O/`.
-pub fn seq_name(seq: u64) -> Name {
+pub(crate) fn seq_name(seq: u64) -> Name {
     if seq <= SEQ_RSVD {
         Name::new(format_args!("{seq}"))
     } else {
@@ -164,7 +164,7 @@ pub fn seq_name(seq: u64) -> Name {
 }
 
 /// The file of an object below that.
-pub fn object_name(seq: u64, id: u64) -> Name {
+pub(crate) fn object_name(seq: u64, id: u64) -> Name {
     if seq <= SEQ_RSVD {
         Name::new(format_args!("{id}"))
     } else {
@@ -173,7 +173,7 @@ pub fn object_name(seq: u64, id: u64) -> Name {
 }
 
 /// The names of files with a fixed number that are in the root directory, too (`ondisk.md` 2.2).
-pub const NAMED: &[(u32, &str)] = &[
+pub(crate) const NAMED: &[(u32, &str)] = &[
     (3, "fld"),
     (4, "seq_ctl"),
     (5, "seq_srv"),
@@ -191,7 +191,7 @@ pub const NAMED: &[(u32, &str)] = &[
 ];
 
 /// The name in the root directory of a file with a fixed number.
-pub fn root_name(fid: &Fid) -> Option<&'static str> {
+pub(crate) fn root_name(fid: &Fid) -> Option<&'static str> {
     if fid.seq != SEQ_LOCAL_FILE {
         return None;
     }

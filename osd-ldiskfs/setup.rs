@@ -22,26 +22,26 @@ const OID_REMOTE_PARENT: u32 = 4123;
 
 mod scrub {
     //! The file `OI_scrub` (`ondisk.md` 15.1).
-    pub const LEN: usize = 400;
-    pub const MAGIC: u32 = 0x4c5f_e253;
-    pub const MAGIC_V1: u32 = 0x4c5f_d252;
-    pub const FLAGS_AT: usize = 16;
-    pub const MAGIC_AT: usize = 24;
-    pub const OI_COUNT_AT: usize = 136;
-    pub const INTERNAL_AT: usize = 138;
+    pub(crate) const LEN: usize = 400;
+    pub(crate) const MAGIC: u32 = 0x4c5f_e253;
+    pub(crate) const MAGIC_V1: u32 = 0x4c5f_d252;
+    pub(crate) const FLAGS_AT: usize = 16;
+    pub(crate) const MAGIC_AT: usize = 24;
+    pub(crate) const OI_COUNT_AT: usize = 136;
+    pub(crate) const INTERNAL_AT: usize = 138;
     /// OI files were made anew, or do not fit the inodes: a scan is due.
-    pub const REBUILD: u64 = 0x3;
-    pub const NO_OLD_FIDS: u16 = 1;
+    pub(crate) const REBUILD: u64 = 0x3;
+    pub(crate) const NO_OLD_FIDS: u16 = 1;
 }
 
 /// What a store needs of the device's layout.
-pub struct Layout {
+pub(crate) struct Layout {
     /// The object index.
-    pub oi: ObjectIndex,
+    pub(crate) oi: ObjectIndex,
     /// `O/`.
-    pub hierarchy: Pin<KBox<Hierarchy>>,
+    pub(crate) hierarchy: Pin<KBox<Hierarchy>>,
     /// Where objects wait that are made before their place is known.
-    pub nursery: Node,
+    pub(crate) nursery: Node,
 }
 
 /// A file of the target's own without a FID of its own; `init` fills a new one, for which it has
@@ -196,7 +196,7 @@ fn buckets(dev: &Arc<Device>) -> Result<u32> {
 ///
 /// # Errors
 /// `EUCLEAN`: it cannot be served as it is; the log says why. `ENOSPC`, `EIO`.
-pub fn open(dev: &Arc<Device>) -> Result<Layout> {
+pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
     let root = dev.root();
     if Lma::read(root)?.is_none() {
         label(dev, root, lma::NOT_IN_OI, Fid::new(SEQ_LOCAL_FILE, OID_ROOT))?;
@@ -335,7 +335,7 @@ fn check(dev: &Arc<Device>, oi: &ObjectIndex, node: &Node, name: &[u8], root: bo
 
 /// Journal credits for a change of the object index: a leaf and its parent, split; more levels
 /// are rare enough to be covered by what else a transaction does not use.
-pub fn oi_credits(dev: &Device) -> u32 {
+pub(crate) fn oi_credits(dev: &Device) -> u32 {
     let m = dev.mount();
     m.credits(Credits::Attr, 0) + 5 * m.credits(Credits::Block, 0) + m.credits(Credits::Append, 0)
 }

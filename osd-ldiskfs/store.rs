@@ -20,7 +20,7 @@ const S_IFREG: u32 = 0o100000;
 /// Directories with more links than this count as having one (`DIR_NLINK`).
 const LINK_MAX: u32 = 65000;
 /// Inode flags that can be set (`ondisk.md` 8.2).
-pub const SETTABLE_FLAGS: u32 = 0x2003_04f8;
+pub(crate) const SETTABLE_FLAGS: u32 = 0x2003_04f8;
 
 /// A new object.
 #[derive(Clone, Copy, Default, Debug)]
@@ -96,7 +96,7 @@ impl Store {
     }
 
     /// The device.
-    pub fn device(&self) -> &Arc<Device> {
+    pub(crate) fn device(&self) -> &Arc<Device> {
         &self.dev
     }
 

@@ -31,7 +31,7 @@ pub struct Plan {
 
 impl Plan {
     /// A plan for nothing.
-    pub fn new(dev: &Arc<Device>) -> Plan {
+    pub(crate) fn new(dev: &Arc<Device>) -> Plan {
         Plan {
             dev: dev.clone(),
             // The superblock, for the list of orphans, and an inode.
@@ -43,7 +43,7 @@ impl Plan {
     }
 
     /// The device.
-    pub fn device(&self) -> &Arc<Device> {
+    pub(crate) fn device(&self) -> &Arc<Device> {
         &self.dev
     }
 
@@ -129,7 +129,7 @@ fn bytes(name: &[u8]) -> Result<KVec<u8>> {
 
 impl Running {
     /// The device.
-    pub fn device(&self) -> &Arc<Device> {
+    pub(crate) fn device(&self) -> &Arc<Device> {
         &self.dev
     }
 

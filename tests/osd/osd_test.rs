@@ -4,7 +4,7 @@
 //! number given; it fails to load if the test fails.
 #![forbid(unsafe_code)]
 
-use kapi::ldiskfs::{self, BlockFile, CommitSink, Credits, Handle, Mount, Walk};
+use kapi::ldiskfs::{self, BlockFile, CommitSink, Credits, Handle, Ids, Mount, Walk};
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
 use osd_ldiskfs::{Create, Fid, InUse, SetAttr, Store};
@@ -381,6 +381,129 @@ fn objects() -> Result {
     Ok(())
 }
 
+/// Waits for a commit.
+#[pin_data]
+struct Flag {
+    #[pin]
+    set: Mutex<bool>,
+    #[pin]
+    changed: CondVar,
+}
+
+/// A fresh OST: a batch of objects, their data, owners and end.
+fn data() -> Result {
+    let s = ok!(Store::open(DEV, true));
+    let seq = 0x2_8000_0400;
+    let pre = Create {
+        mode: 0o107666,
+        ..REG
+    };
+    let last = ok!(s.object(&Fid::new(seq, 0)));
+    let mut batch: KVec<InUse> = KVec::new();
+    for oid in 1..=32 {
+        batch.push(ok!(s.object(&Fid::new(seq, oid))), GFP_KERNEL)?;
+    }
+    let mut plan = s.plan();
+    ok!(s.plan_create(&mut plan, &last, &REG));
+    ok!(s.plan_write(&mut plan, &last, 0, 8));
+    let flag = Arc::pin_init(
+        pin_init!(Flag { set <- new_mutex!(false), changed <- new_condvar!() }),
+        GFP_KERNEL,
+    )?;
+    let mut run = ok!(plan.start());
+    ok!(s.create(&mut run, &last, &REG, None));
+    ok!(s.write(&mut run, &last, 0, &32_u64.to_le_bytes()));
+    let f2 = flag.clone();
+    let call = move |r: Result| {
+        *f2.set.lock() = r.is_ok();
+        f2.changed.notify_all();
+    };
+    ok!(run.on_commit(KBox::new(call, GFP_KERNEL)?));
+    run.set_sync();
+    ok!(run.stop());
+    check!(*flag.set.lock());
+    for part in batch.chunks(4) {
+        let mut plan = s.plan();
+        for o in part {
+            ok!(s.plan_create(&mut plan, o, &pre));
+        }
+        let mut run = ok!(plan.start());
+        for o in part {
+            ok!(s.create(&mut run, o, &pre, None));
+        }
+        ok!(run.stop());
+    }
+    let o = batch[4].clone();
+    let a = ok!(s.attr(&o));
+    check!(a.mode == 0o107666 && a.mtime == 0 && a.nlink == 1 && a.version == 0);
+    // Bulk data: ragged at both ends, over three MiB.
+    let len = 3 * 1024 * 1024 + 777;
+    let mut pages = ok!(Pages::new(len / PAGE_SIZE + 2));
+    let mut pattern = KVVec::with_capacity(len, GFP_KERNEL)?;
+    for i in 0..len {
+        pattern.push((i * 7 + i / 4096) as u8, GFP_KERNEL)?;
+    }
+    let pos = 5 * 4096 + 100_u64;
+    ok!(pages.copy_in(100, &pattern));
+    let file = ok!(o.data()).ok_or(EINVAL)?;
+    ok!(file.write(&pages, 100, len, pos));
+    check!(ok!(s.attr(&o)).size == pos + len as u64);
+    let ids = Ids {
+        uid: Some(500),
+        gid: Some(501),
+        projid: Some(7),
+    };
+    let set = SetAttr {
+        mode: Some(0o666),
+        ids,
+        mtime: Some((1_700_000_000, 0)),
+        version: Some(9),
+        ..SetAttr::default()
+    };
+    let mut plan = s.plan();
+    ok!(s.plan_attr(&mut plan, &o, &ids));
+    let mut run = ok!(plan.start());
+    ok!(s.set_attr(&mut run, &o, &set));
+    ok!(run.stop());
+    let a = ok!(s.attr(&o));
+    check!(a.uid == 500 && a.gid == 501 && a.projid == 7 && a.mode == 0o100666 && a.version == 9);
+    check!(a.mtime == 1_700_000_000 && a.atime == 0);
+    let mut back = ok!(Pages::new(len / PAGE_SIZE + 2));
+    check!(ok!(file.read(&mut back, 0, len + 100, pos - 100)) == len + 100);
+    let mut got = KVVec::from_elem(1_u8, len + 100, GFP_KERNEL)?;
+    ok!(back.copy_out(0, &mut got));
+    check!(got[..100].iter().all(|b| *b == 0) && got[100..] == pattern[..]);
+    check!(ok!(file.seek_data(0)) == 5 * 4096 && ok!(file.seek_hole(5 * 4096)) == a.size);
+    ok!(file.punch(1 << 20, 1 << 20));
+    check!(ok!(file.seek_hole(5 * 4096)) == 1 << 20 && ok!(file.seek_data(1 << 20)) == 2 << 20);
+    // An overwrite in place, unaligned in memory against the disk.
+    ok!(pages.copy_in(0, b"overwritten"));
+    ok!(file.write(&pages, 3, 8, pos + 50));
+    check!(ok!(file.read(&mut back, 0, 8, pos + 50)) == 8);
+    ok!(back.copy_out(0, &mut got[..8]));
+    check!(&got[..8] == b"rwritten");
+    ok!(ok!(o.node()).truncate(10_000));
+    check!(ok!(s.attr(&o)).size == 10_000 && ok!(s.attr(&o)).mtime == 1_700_000_000);
+    check!(ok!(s.attr(&o)).version == 9);
+    ok!(file.preallocate(0, 1 << 20, true));
+    check!(ok!(s.attr(&o)).blocks >= 2048);
+    drop(file);
+    for o in batch.iter().skip(10) {
+        let mut plan = s.plan();
+        ok!(s.plan_destroy(&mut plan, o));
+        let mut run = ok!(plan.start());
+        ok!(s.destroy(&mut run, o));
+        ok!(run.stop());
+        check!(!o.exists());
+    }
+    drop(batch);
+    drop((o, last));
+    s.shrink();
+    check!(!ok!(s.object(&Fid::new(seq, 11))).exists());
+    check!(ok!(s.object(&Fid::new(seq, 10))).exists());
+    Ok(())
+}
+
 struct Test;
 
 impl kernel::Module for Test {
@@ -390,6 +513,7 @@ impl kernel::Module for Test {
             2 => fresh()?,
             3 => tree()?,
             4 => objects()?,
+            5 => data()?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
