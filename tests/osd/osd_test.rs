@@ -504,6 +504,173 @@ fn data() -> Result {
     Ok(())
 }
 
+fn file_name(i: u32) -> [u8; 12] {
+    let mut name = *b"file-0000000";
+    let mut n = i;
+    for b in name.iter_mut().rev().take(7) {
+        *b = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+    name
+}
+
+/// Renames a file from one directory to another.
+fn rename(s: &Arc<Store>, from: &InUse, to: &InUse, name: &[u8]) -> Result {
+    let o = ok!(s.object(&ok!(s.lookup(from, name))));
+    let mut plan = s.plan();
+    ok!(s.plan_remove(&mut plan, from, name));
+    ok!(s.plan_insert(&mut plan, to, &o));
+    let mut run = ok!(plan.start());
+    ok!(s.remove(&mut run, from, name));
+    ok!(s.insert(&mut run, to, name, &o));
+    ok!(run.stop());
+    Ok(())
+}
+
+const THREADS: u32 = 4;
+
+fn worker(s: &Arc<Store>, root: &InUse, all: &InUse, t: u32, rounds: u32) -> Result {
+    let seq = 0x2_0000_0400 + u64::from(t);
+    let dirname = file_name(9_000_000 + t);
+    let own = ok!(make(s, root, &dirname, Fid::new(seq, 1), &dir()));
+    for i in 0..rounds {
+        let name = file_name(t * 1_000_000 + i);
+        ok!(make(s, &own, &name, Fid::new(seq, 10 + i), &REG));
+        if i % 3 == 0 {
+            // Everybody's directory gets it: renames meet there, in both directions.
+            ok!(rename(s, &own, all, &name));
+            check!(ok!(s.lookup(all, &name)) == Fid::new(seq, 10 + i));
+            if i % 2 == 0 {
+                ok!(rename(s, all, &own, &name));
+            }
+        }
+        if i % 5 == 4 {
+            let old = file_name(t * 1_000_000 + i - 4);
+            let parent = if (i - 4) % 3 == 0 && (i - 4) % 2 != 0 { all } else { &own };
+            ok!(remove(s, parent, &old));
+        }
+        if i % 64 == 0 {
+            let mut n = 0;
+            ok!(s.readdir(all, 0, &mut |_, _, _, _| {
+                n += 1;
+                Ok(Walk::Next)
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Threads that work in directories of their own and in one of all.
+fn threads(rounds: u32) -> Result {
+    let s = ok!(Store::open(DEV, false));
+    let base = ok!(s.object(&Fid::new(0x2_0000_0001, 13)));
+    let root = ok!(make(&s, &base, b"ROOT", Fid::new(0x2_0000_0007, 1), &dir()));
+    let all = ok!(make(&s, &root, b"all", Fid::new(0x2_0000_0500, 1), &dir()));
+    let start = Instant::now();
+    let failed = Arc::pin_init(
+        pin_init!(Flag { set <- new_mutex!(false), changed <- new_condvar!() }),
+        GFP_KERNEL,
+    )?;
+    let mut handles = KVec::new();
+    for t in 0..THREADS {
+        let (s, root, all, failed) = (s.clone(), root.clone(), all.clone(), failed.clone());
+        let run = move || {
+            if worker(&s, &root, &all, t, rounds).is_err() {
+                *failed.set.lock() = true;
+            }
+        };
+        handles.push(kapi::thread::spawn(format_args!("worker{t}"), run)?, GFP_KERNEL)?;
+    }
+    for h in handles {
+        h.join();
+    }
+    let ms = start.elapsed().as_millis() as u64;
+    let n = u64::from(rounds * THREADS);
+    pr_info!("{} creates with renames and removals in {} ms\n", n, ms);
+    check!(!*failed.set.lock());
+    let start = Instant::now();
+    let own = ok!(make(&s, &root, b"speed", Fid::new(0x2_0000_0600, 1), &dir()));
+    for i in 0..rounds {
+        ok!(make(&s, &own, &file_name(i), Fid::new(0x2_0000_0600, 10 + i), &REG));
+    }
+    let ms = start.elapsed().as_millis().max(1) as u64;
+    pr_info!("one thread: {} creates/s\n", u64::from(rounds) * 1000 / ms);
+    let start = Instant::now();
+    for i in 0..rounds {
+        check!(ok!(s.lookup(&own, &file_name(i))).oid == 10 + i);
+    }
+    let ms = start.elapsed().as_micros().max(1) as u64;
+    pr_info!("one thread: {} lookups/s\n", u64::from(rounds) * 1_000_000 / ms);
+    let start = Instant::now();
+    for i in 0..rounds {
+        ok!(remove(&s, &own, &file_name(i)));
+    }
+    let ms = start.elapsed().as_millis().max(1) as u64;
+    pr_info!("one thread: {} removals/s\n", u64::from(rounds) * 1000 / ms);
+    Ok(())
+}
+
+/// Works until the machine is switched off, saying what is safe.
+fn until_killed() -> Result {
+    let s = ok!(Store::open(DEV, false));
+    let base = ok!(s.object(&Fid::new(0x2_0000_0001, 13)));
+    let root = ok!(make(&s, &base, b"ROOT", Fid::new(0x2_0000_0007, 1), &dir()));
+    let seq = 0x2_0000_0400;
+    for i in 0..10_000_000_u32 {
+        let o = ok!(s.object(&Fid::new(seq, 1 + i)));
+        let mut plan = s.plan();
+        ok!(s.plan_create(&mut plan, &o, &REG));
+        ok!(s.plan_insert(&mut plan, &root, &o));
+        let mut run = ok!(plan.start());
+        ok!(s.create(&mut run, &o, &REG, Some(&root)));
+        ok!(s.insert(&mut run, &root, &file_name(i), &o));
+        if i % 50 == 0 {
+            let call = move |r: Result| pr_info!("safe {} {}\n", i, r.is_ok());
+            ok!(run.on_commit(KBox::new(call, GFP_KERNEL)?));
+        }
+        if i % 400 == 399 {
+            run.set_sync();
+        }
+        ok!(run.stop());
+        drop(o);
+        if i >= 200 {
+            ok!(remove(&s, &root, &file_name(i - 200)));
+        }
+    }
+    Ok(())
+}
+
+/// After [`until_killed`]: names, objects and the index agree.
+fn after_kill() -> Result {
+    let s = ok!(Store::open(DEV, false));
+    let root = ok!(s.object(&Fid::new(0x2_0000_0007, 1)));
+    check!(root.exists());
+    let (mut first, mut last, mut n) = (u32::MAX, 0, 0);
+    ok!(s.readdir(&root, 0, &mut |name, fid, _, _| {
+        if name.starts_with(b"file-") {
+            check!(name == file_name(fid.oid - 1));
+            first = first.min(fid.oid);
+            last = last.max(fid.oid);
+            n += 1;
+        }
+        Ok(Walk::Next)
+    }));
+    // Creations and removals are in order: nothing is missing in between.
+    check!(n > 0 && n == last - first + 1);
+    s.shrink();
+    for oid in first..=last {
+        check!(ok!(s.object(&Fid::new(0x2_0000_0400, oid))).exists());
+    }
+    for oid in (1..first).rev().take(500) {
+        check!(!ok!(s.object(&Fid::new(0x2_0000_0400, oid))).exists());
+    }
+    check!(!ok!(s.object(&Fid::new(0x2_0000_0400, last + 1))).exists());
+    pr_info!("files {} to {}\n", first - 1, last - 1);
+    // And it goes on.
+    ok!(make(&s, &root, b"after", Fid::new(0x2_0000_0400, last + 1), &REG));
+    Ok(())
+}
+
 struct Test;
 
 impl kernel::Module for Test {
@@ -514,6 +681,10 @@ impl kernel::Module for Test {
             3 => tree()?,
             4 => objects()?,
             5 => data()?,
+            6 => threads(2000)?,
+            7 => until_killed()?,
+            8 => after_kill()?,
+            9 => threads(60)?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
