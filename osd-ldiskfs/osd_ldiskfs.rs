@@ -16,6 +16,7 @@ mod index;
 mod lma;
 mod object;
 mod place;
+mod records;
 mod setup;
 mod store;
 mod txn;

@@ -239,8 +239,15 @@ impl Store {
         plan.more(setup::oi_credits(&self.dev));
     }
 
-    /// Plans the creation of an object.
-    pub fn plan_create(&self, plan: &mut Plan, o: &InUse, what: &Create<'_>) -> Result {
+    /// Plans the creation of an object. `near` is the directory and the name that it will get, if
+    /// they are known.
+    pub fn plan_create(
+        &self,
+        plan: &mut Plan,
+        o: &InUse,
+        what: &Create<'_>,
+        near: Option<(&InUse, &[u8])>,
+    ) -> Result {
         plan.credits(Credits::Create, 0);
         plan.credits(Credits::XattrNew, lma::LEN);
         match self.place(o.fid()) {
@@ -252,6 +259,8 @@ impl Store {
                 self.plan_index(plan);
                 if place::root_name(o.fid()).is_some() {
                     plan.lock(self.dev.root())
+                } else if let Some(Ok(d)) = near.map(|(d, _)| d.node()) {
+                    plan.lock(&d)
                 } else if what.mode & S_IFMT == S_IFREG {
                     Ok(())
                 } else {
@@ -352,7 +361,7 @@ impl Store {
         run: &mut Running,
         o: &InUse,
         what: &Create<'_>,
-        near: Option<&InUse>,
+        near: Option<(&InUse, &[u8])>,
     ) -> Result {
         if o.exists() {
             return Err(EEXIST);
@@ -374,19 +383,7 @@ impl Store {
                     let root = self.dev.root().clone();
                     self.create_named(run, &root, name.as_bytes(), what)?
                 }
-                None if what.mode & S_IFMT == S_IFREG => {
-                    let near = near
-                        .and_then(|d| d.node().ok())
-                        .unwrap_or_else(|| self.dev.root().clone());
-                    run.handle()?.create_unnamed(&near, what.mode)?
-                }
-                None => {
-                    let name = Name::new(format_args!("{fid}"));
-                    let nursery = run.nursery()?;
-                    let node = self.create_named(run, &nursery, name.as_bytes(), what)?;
-                    run.nurse(node.clone(), name.as_bytes())?;
-                    node
-                }
+                None => self.create_placeless(run, &fid, what, near)?,
             },
             _ => return Err(EOPNOTSUPP),
         };
@@ -404,10 +401,38 @@ impl Store {
         run.handle()?
             .set_xattr(&node, lma::NAME, Some(&lma.bytes()), true)?;
         if place == Place::Index {
-            self.index_insert(run, &fid, &node)?;
+            self.map_object(run, &fid, &node)?;
         }
         drop(o.set_node(Some(node)));
         Ok(())
+    }
+
+    /// Makes an inode that will be inserted later in the transaction: with the name that it is
+    /// to get, without one, or with one in the nursery.
+    fn create_placeless(
+        &self,
+        run: &mut Running,
+        fid: &Fid,
+        what: &Create<'_>,
+        near: Option<(&InUse, &[u8])>,
+    ) -> Result<Node> {
+        if let Some((dir, name)) = near {
+            let d = dir.node()?;
+            if run.handle()?.locked(d.ino()).is_some() && !run.is_removed(&d, name) {
+                let node = self.create_named(run, &d, name, what)?;
+                run.nurse(&d, name, &node)?;
+                return Ok(node);
+            }
+        }
+        if what.mode & S_IFMT == S_IFREG {
+            let root = self.dev.root().clone();
+            return run.handle()?.create_unnamed(&root, what.mode);
+        }
+        let name = Name::new(format_args!("{fid}"));
+        let nursery = run.nursery()?;
+        let node = self.create_named(run, &nursery, name.as_bytes(), what)?;
+        run.nurse(&nursery, name.as_bytes(), &node)?;
+        Ok(node)
     }
 
     fn create_named(
@@ -422,7 +447,7 @@ impl Store {
     }
 
     /// An entry of a dead inode, or of one that is not the FID's, is replaced.
-    fn index_insert(&self, run: &mut Running, fid: &Fid, node: &Node) -> Result {
+    fn map_object(&self, run: &mut Running, fid: &Fid, node: &Node) -> Result {
         let to = Mapping::of(node)?;
         match self.oi().insert(run, fid, to) {
             Err(e) if e == EEXIST => {}
@@ -475,7 +500,10 @@ impl Store {
             // A new directory comes to its parent with the insertion there.
             return Ok(());
         }
-        if !run.is_removed(&d, name) && self.dev.find(&d, name)?.is_some() {
+        if !run.is_nursed(&d, name, &n)
+            && !run.is_removed(&d, name)
+            && self.dev.find(&d, name)?.is_some()
+        {
             return Err(EEXIST);
         }
         run.insert_name(&d, name, &n)

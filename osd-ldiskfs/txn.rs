@@ -14,10 +14,12 @@ struct Removal {
     node: Node,
 }
 
-/// An object that was made before its place was known; its temporary name is in the nursery.
+/// A new object that has not been inserted yet. It has a name already: the one that it is expected
+/// to get, or one in the nursery.
 struct Nursed {
-    node: Node,
+    dir: Node,
     name: KVec<u8>,
+    node: Node,
 }
 
 /// What a transaction will need; all of it is acquired before it starts.
@@ -159,10 +161,21 @@ impl Running {
         Ok(self.callbacks.push(call, GFP_NOFS)?)
     }
 
-    /// The name of a new directory, link or special file until it is inserted.
-    pub fn nurse(&mut self, node: Node, name: &[u8]) -> Result {
-        let name = bytes(name)?;
-        Ok(self.nursed.push(Nursed { node, name }, GFP_NOFS)?)
+    /// The name that a new object has until it is inserted.
+    pub(crate) fn nurse(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+        let n = Nursed {
+            dir: dir.clone(),
+            name: bytes(name)?,
+            node: node.clone(),
+        };
+        Ok(self.nursed.push(n, GFP_NOFS)?)
+    }
+
+    /// Whether a name is that of a new object which is to be inserted.
+    pub(crate) fn is_nursed(&self, dir: &Node, name: &[u8], node: &Node) -> bool {
+        self.nursed
+            .iter()
+            .any(|n| n.dir.same(dir) && n.name.as_slice() == name && n.node.same(node))
     }
 
     /// Gives an object a name in a directory: a rename if it is being moved, an added name
@@ -177,11 +190,11 @@ impl Running {
             self.remove_now(i)?;
         }
         if let Some(i) = self.nursed.iter().position(|n| n.node.same(node)) {
-            let nursed = self.nursed.remove(i)?;
-            let nursery = self.nursery()?;
-            return self
-                .handle()?
-                .rename(&nursery, &nursed.name, node, dir, name);
+            let n = self.nursed.remove(i)?;
+            if n.dir.same(dir) && n.name.as_slice() == name {
+                return Ok(());
+            }
+            return self.handle()?.rename(&n.dir, &n.name, node, dir, name);
         }
         if let Some(i) = self.removals.iter().position(|r| r.node.same(node)) {
             let r = self.removals.remove(i)?;
@@ -222,12 +235,11 @@ impl Running {
         }
         while let Some(n) = self.nursed.pop() {
             // Made and not used: it goes again.
-            let nursery = self.nursery()?;
             let h = self.handle()?;
             let a = h.attr_mut(&n.node)?;
             a.nlink = 0;
             let dir = a.mode & 0o170000 == 0o040000;
-            result = result.and(h.unlink(&nursery, &n.name, &n.node, dir));
+            result = result.and(h.unlink(&n.dir, &n.name, &n.node, dir));
         }
         result
     }

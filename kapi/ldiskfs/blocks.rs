@@ -27,19 +27,21 @@ pub struct BlockFile {
 // SAFETY: nodes may be used from any thread, and the rest is plain data.
 unsafe impl Send for BlockFile {}
 
+/// The map of blocks is in memory: 8 bytes for each.
+const MAX_SIZE: u64 = 16 << 30;
+
 /// ext4's flag of files with journalled data.
 const JOURNAL_DATA_FL: u32 = 0x4000;
 
 impl BlockFile {
-    /// The file of an inode. The caller keeps it the only one. Outside handles it may be of any
-    /// size; inside, empty.
+    /// The file of an inode. The caller keeps it the only one.
     ///
     /// # Errors
-    /// `EDEADLK`: inside a handle, and not empty. `ENOMEM`, `EIO`.
+    /// `EFBIG`: too large for such use. `ENOMEM`, `EIO`, `EUCLEAN`.
     pub fn open(node: &Node) -> Result<BlockFile> {
         let attr = node.attr();
-        if attr.size != 0 && super::in_handle() {
-            return Err(EDEADLK);
+        if attr.size > MAX_SIZE {
+            return Err(EFBIG);
         }
         // ext4 prepares an inode for writing when it is opened.
         // SAFETY: both are live; the answer is ours and closed at once.

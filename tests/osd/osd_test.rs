@@ -131,11 +131,11 @@ fn make(s: &Arc<Store>, parent: &InUse, name: &[u8], fid: Fid, what: &Create<'_>
     let o = ok!(s.object(&fid));
     let is_dir = what.mode & 0o170000 == 0o40000;
     let mut plan = s.plan();
-    ok!(s.plan_create(&mut plan, &o, what));
+    ok!(s.plan_create(&mut plan, &o, what, Some((parent, name))));
     ok!(s.plan_insert(&mut plan, parent, &o));
     ok!(s.plan_xattr(&mut plan, &o, 40));
     let mut run = ok!(plan.start());
-    ok!(s.create(&mut run, &o, what, Some(parent)));
+    ok!(s.create(&mut run, &o, what, Some((parent, name))));
     ok!(s.set_xattr(&mut run, &o, c"trusted.link", Some(&[3; 40])));
     let set = SetAttr {
         mtime: Some((77, 0)),
@@ -246,7 +246,7 @@ fn fresh() -> Result {
         // A file that is written through the journal.
         let rcvd = ok!(s.object(&Fid::new(0x2_0000_0001, 11)));
         let mut plan = s.plan();
-        ok!(s.plan_create(&mut plan, &rcvd, &REG));
+        ok!(s.plan_create(&mut plan, &rcvd, &REG, None));
         ok!(s.plan_write(&mut plan, &rcvd, 8192, 128));
         let mut run = ok!(plan.start());
         ok!(s.create(&mut run, &rcvd, &REG, None));
@@ -255,7 +255,7 @@ fn fresh() -> Result {
         // An llog, by its place.
         let log = ok!(s.object(&Fid::new(1, 5)));
         let mut plan = s.plan();
-        ok!(s.plan_create(&mut plan, &log, &REG));
+        ok!(s.plan_create(&mut plan, &log, &REG, None));
         let mut run = ok!(plan.start());
         ok!(s.create(&mut run, &log, &REG, None));
         ok!(run.stop());
@@ -404,7 +404,7 @@ fn data() -> Result {
         batch.push(ok!(s.object(&Fid::new(seq, oid))), GFP_KERNEL)?;
     }
     let mut plan = s.plan();
-    ok!(s.plan_create(&mut plan, &last, &REG));
+    ok!(s.plan_create(&mut plan, &last, &REG, None));
     ok!(s.plan_write(&mut plan, &last, 0, 8));
     let flag = Arc::pin_init(
         pin_init!(Flag { set <- new_mutex!(false), changed <- new_condvar!() }),
@@ -425,7 +425,7 @@ fn data() -> Result {
     for part in batch.chunks(4) {
         let mut plan = s.plan();
         for o in part {
-            ok!(s.plan_create(&mut plan, o, &pre));
+            ok!(s.plan_create(&mut plan, o, &pre, None));
         }
         let mut run = ok!(plan.start());
         for o in part {
@@ -619,10 +619,10 @@ fn until_killed() -> Result {
     for i in 0..10_000_000_u32 {
         let o = ok!(s.object(&Fid::new(seq, 1 + i)));
         let mut plan = s.plan();
-        ok!(s.plan_create(&mut plan, &o, &REG));
+        ok!(s.plan_create(&mut plan, &o, &REG, None));
         ok!(s.plan_insert(&mut plan, &root, &o));
         let mut run = ok!(plan.start());
-        ok!(s.create(&mut run, &o, &REG, Some(&root)));
+        ok!(s.create(&mut run, &o, &REG, None));
         ok!(s.insert(&mut run, &root, &file_name(i), &o));
         if i % 50 == 0 {
             let call = move |r: Result| pr_info!("safe {} {}\n", i, r.is_ok());
