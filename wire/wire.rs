@@ -24,6 +24,7 @@ pub mod nid;
 pub mod opcode;
 pub mod socklnd;
 pub mod dirent;
+pub mod disk;
 pub mod error;
 pub mod fid;
 pub mod fiemap;
