@@ -7,6 +7,7 @@
 //! - [`server`]: namespaces of a target. Runs the core under its locks, carries the actions out
 //!   through the [`server::AstSender`] of each export, keeps the callback timers.
 //! - [`client`]: the cache of locks that a client (or a server acting as one) holds.
+//! - [`msg`]: the messages.
 //!
 //! Rules and formats: `spec/ldlm.md`.
 
@@ -15,4 +16,5 @@
 
 pub mod client;
 pub mod core;
+pub mod msg;
 pub mod server;

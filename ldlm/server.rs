@@ -24,6 +24,7 @@ mod pdo;
 mod prolong;
 mod reclaim;
 mod run;
+mod serve;
 mod table;
 mod timer;
 mod traits;

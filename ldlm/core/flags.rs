@@ -39,3 +39,7 @@ pub const AST_DISCARD_DATA: u32 = 0x8000_0000;
 pub const INHERIT: u32 = CANCEL_ON_BLOCK | NO_TIMEOUT | TEST_LOCK | NO_EXPANSION;
 /// What callbacks may carry of a lock's flags.
 pub const AST: u32 = FLOCK_DEADLOCK | DISCARD_DATA;
+/// What an enqueue request may carry.
+pub const WIRE_REQ: u32 = 0xe08c_131a;
+/// What a callback may carry: clients evict themselves over anything else.
+pub const WIRE_AST: u32 = AST | AST_SENT;

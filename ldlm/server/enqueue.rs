@@ -142,7 +142,11 @@ impl Namespace {
             }
         }
         if replay {
-            return self.replay(exp, req);
+            // Replayed locks are believed: only while all clients replay theirs.
+            return match self.is_recovering() {
+                true => self.replay(exp, req),
+                false => Err(EPROTO),
+            };
         }
         let max = self.config.max_granted;
         if max != 0 && self.granted() >= max && !req.resent {

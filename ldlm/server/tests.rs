@@ -204,6 +204,45 @@ fn who_keeps_a_lock_is_evicted() {
 }
 
 #[test]
+fn from_buffer_to_buffer() {
+    let (ns, _) = namespace();
+    let (a, arx) = client(&ns, 1);
+    let (b, _brx) = client(&ns, 2);
+    let desc = |mode| Desc {
+        res: OBJ,
+        req_mode: mode,
+        granted: None,
+        policy: WHOLE,
+        cancel_bits: 0,
+    };
+    let mut buf = [0; 200];
+    let n = crate::msg::request(&mut buf, 0, Some(&desc(Mode::Pr)), Some(10), &[]).unwrap();
+    let r = ns.serve_enqueue(&a, &buf[..n], false, false, None).unwrap();
+    let bytes = crate::msg::reply(&r);
+    let back = crate::msg::ReplyMsg::parse(&bytes).unwrap();
+    assert_eq!(back.desc.unwrap().granted, Some(Mode::Pr));
+    let mut lvb = [0; 64];
+    r.lvb.write(&mut lvb).unwrap();
+    assert_eq!(lvb[..8], 100u64.to_le_bytes());
+    // The same client wants to write, and gives its old lock up with the request.
+    let cancels = [back.cookie];
+    let n = crate::msg::request(&mut buf, 0, Some(&desc(Mode::Pw)), Some(11), &cancels).unwrap();
+    let r = ns.serve_enqueue(&a, &buf[..n], false, false, None).unwrap();
+    assert_eq!((r.flags, a.count()), (0, 1));
+    assert!(arx.try_recv().is_err());
+    let n = crate::msg::request(&mut buf, 0, None, None, &[r.cookie, back.cookie]).unwrap();
+    assert!(!ns.is_urgent(&buf[..n]));
+    let want = crate::msg::request(&mut lvb, 0, None, None, &[]);
+    assert!(want.is_err());
+    ns.enqueue(&b, &req(20, Mode::Pw, WHOLE), None).unwrap();
+    assert!(ns.is_urgent(&buf[..n]));
+    assert_eq!(ns.serve_cancel(&b, &buf[..n]), Ok(116));
+    assert_eq!(ns.serve_cancel(&a, &buf[..n]), Ok(0));
+    assert_eq!(ns.serve_cancel(&a, &buf[..n]), Ok(116));
+    assert_eq!(ns.serve_cancel(&a, &buf[..20]), Err(kapi::prelude::EPROTO));
+}
+
+#[test]
 fn the_timers_end_when_dropped() {
     let (ns, _) = namespace();
     let t = Timers::start(&ns).unwrap();
