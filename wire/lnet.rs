@@ -450,7 +450,9 @@ pub fn parse_ping(b: &[u8]) -> Option<(PingFeatures, &[PingNi])> {
     if head.magic.get() != PING_MAGIC || !features.contains(PingFeatures::NI_STATUS) {
         return None;
     }
-    let n = usize::try_from(head.nnis.get()).ok().filter(|n| *n >= 1 && *n <= 4096)?;
+    let n = usize::try_from(head.nnis.get())
+        .ok()
+        .filter(|n| *n >= 1 && *n <= 4096)?;
     let bytes = rest.get(..n.checked_mul(size_of::<PingNi>())?)?;
     let entries = <[PingNi]>::ref_from_bytes(bytes).ok()?;
     let first = entries.first()?;

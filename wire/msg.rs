@@ -190,8 +190,11 @@ impl PtlrpcBody {
     pub fn fill_reply(&mut self, opc: u32, status: i32, is_error: bool) {
         // ENOSPC, EACCES, EPERM, ENOENT, EINPROGRESS, EDQUOT, EROFS
         let soft = matches!(-status, 28 | 13 | 1 | 2 | 115 | 122 | 30);
-        self.pb_type
-            .set(if is_error && !soft { TYPE_ERR } else { TYPE_REPLY });
+        self.pb_type.set(if is_error && !soft {
+            TYPE_ERR
+        } else {
+            TYPE_REPLY
+        });
         self.pb_version.set(MSG_VERSION);
         self.pb_opc.set(opc);
         self.pb_status.set(status);
@@ -252,8 +255,8 @@ pub fn init(out: &mut [u8], lens: &[u32]) -> Result<(), MsgError> {
     let (h, rest) = MsgHeader::mut_from_prefix(out).map_err(|_| MsgError::Short)?;
     h.lm_bufcount.set(lens.len() as u32 + 1);
     h.lm_magic.set(MAGIC);
-    let (to, _) = <[U32]>::mut_from_prefix_with_elems(rest, lens.len() + 1)
-        .map_err(|_| MsgError::Short)?;
+    let (to, _) =
+        <[U32]>::mut_from_prefix_with_elems(rest, lens.len() + 1).map_err(|_| MsgError::Short)?;
     let all = core::iter::once(BODY_SIZE as u32).chain(lens.iter().copied());
     for (to, len) in to.iter_mut().zip(all) {
         to.set(len);
@@ -385,10 +388,7 @@ pub fn shrink(bytes: &mut [u8], i: usize, len: u32) -> Result<usize, MsgError> {
     if new_len > old.len() {
         return Err(MsgError::Short);
     }
-    let (from, to) = (
-        old.start + round8(old.len()),
-        old.start + round8(new_len),
-    );
+    let (from, to) = (old.start + round8(old.len()), old.start + round8(new_len));
     if from <= size {
         bytes.copy_within(from..size, to);
     }
@@ -440,7 +440,10 @@ mod tests {
         let n = shrink(&mut b, 2, 3).unwrap();
         let m = Message::parse(&b[..n]).unwrap();
         assert_eq!(m.size(), n);
-        assert_eq!((m.buf(2).unwrap().len(), m.buf(3).unwrap()), (3, &[7; 8][..]));
+        assert_eq!(
+            (m.buf(2).unwrap().len(), m.buf(3).unwrap()),
+            (3, &[7; 8][..])
+        );
         assert!(shrink(&mut b, 2, 4).is_err());
         assert!(shrink(&mut b, 9, 0).is_err());
     }

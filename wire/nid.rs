@@ -49,11 +49,7 @@ impl Net {
     /// # Errors
     /// [`ParseError`]
     pub fn parse(text: &str) -> Result<Net, ParseError> {
-        let digits = text
-            .bytes()
-            .rev()
-            .take_while(u8::is_ascii_digit)
-            .count();
+        let digits = text.bytes().rev().take_while(u8::is_ascii_digit).count();
         // "o2ib" has a digit inside; only the ones at the end are the number.
         let (name, number) = text.split_at(text.len() - digits);
         let lnd = LNDS.iter().find(|(_, n)| *n == name).ok_or(ParseError)?.0;
@@ -246,7 +242,15 @@ mod tests {
             Nid::parse("10.0.0.1@o2ib3").unwrap().to_string(),
             "10.0.0.1@o2ib3"
         );
-        for bad in ["", "@tcp", "10.0.0@tcp", "10.0.0.1@", "1@lo", "0@lo1", "10.0.0.1@tcp99999"] {
+        for bad in [
+            "",
+            "@tcp",
+            "10.0.0@tcp",
+            "10.0.0.1@",
+            "1@lo",
+            "0@lo1",
+            "10.0.0.1@tcp99999",
+        ] {
             assert_eq!(Nid::parse(bad), Err(ParseError), "{bad}");
         }
     }

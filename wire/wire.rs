@@ -16,23 +16,23 @@
 #[macro_use]
 mod layout;
 
-pub mod flags;
 pub mod connect;
-pub mod lnet;
-pub mod msg;
-pub mod nid;
-pub mod opcode;
-pub mod socklnd;
 pub mod dirent;
 pub mod disk;
 pub mod error;
 pub mod fid;
 pub mod fiemap;
+pub mod flags;
+pub mod lnet;
 pub mod mdt;
+pub mod msg;
+pub mod nid;
 pub mod obdo;
+pub mod opcode;
 pub mod ost;
 pub mod ostid;
 pub mod quota;
 pub mod reint;
 pub mod seq;
+pub mod socklnd;
 pub mod text;
