@@ -507,11 +507,6 @@ int ldiskfs_credits_left(void *handle)
 	return jbd2_handle_buffer_credits(handle);
 }
 
-void ldiskfs_set_sync(void *handle)
-{
-	((handle_t *)handle)->h_sync = 1;
-}
-
 bool ldiskfs_in_handle(void)
 {
 	return current->journal_info;

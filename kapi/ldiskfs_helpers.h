@@ -112,7 +112,6 @@ void *ldiskfs_start(struct ldiskfs_mount *m, u32 credits);
 int ldiskfs_stop(struct ldiskfs_mount *m, void *handle);
 u32 ldiskfs_tid(void *handle);
 int ldiskfs_credits_left(void *handle);
-void ldiskfs_set_sync(void *handle);
 bool ldiskfs_in_handle(void);
 void ldiskfs_freeze_enter(struct ldiskfs_mount *m);
 void ldiskfs_freeze_leave(struct ldiskfs_mount *m);

@@ -5,7 +5,7 @@
 use crate::commit::CommitQueue;
 use crate::htree::{self, Blocks, Found, HashInfo};
 use core::ffi::CStr;
-use kapi::ldiskfs::{self, Mount, Node, Shared, Super};
+use kapi::ldiskfs::{self, Dquot, Mount, Node, QuotaKind, Shared, Super};
 use kapi::prelude::*;
 
 const MAGIC: u32 = 0xef53;
@@ -28,6 +28,8 @@ pub(crate) struct Device {
     root: Node,
     hashing: HashInfo,
     ost: bool,
+    // New inodes are root's at first: that needs no quota record to be made.
+    _root_ids: KVec<Dquot>,
 }
 
 fn check(path: &CStr, s: &Super) -> Result {
@@ -72,6 +74,12 @@ impl Device {
         let commits = CommitQueue::new()?;
         let mount = Mount::open(path, OPTIONS, commits.clone())?;
         let s = mount.superblock();
+        let mut root_ids = KVec::new();
+        for kind in [QuotaKind::User, QuotaKind::Group, QuotaKind::Project] {
+            if let Some(d) = mount.dquot(kind, 0)? {
+                root_ids.push(d, GFP_KERNEL)?;
+            }
+        }
         let dev = Device {
             root: mount.root()?,
             hashing: HashInfo {
@@ -81,6 +89,7 @@ impl Device {
             mount,
             commits,
             ost,
+            _root_ids: root_ids,
         };
         Ok(Arc::new(dev, GFP_KERNEL)?)
     }

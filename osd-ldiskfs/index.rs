@@ -7,6 +7,7 @@ use crate::txn::Running;
 use crate::Fid;
 use kapi::ldiskfs::{BlockFile, Handle, Node};
 use kapi::prelude::*;
+use wire::fid::LuFidBe;
 
 /// The blocks of a file for [`iam`].
 pub(crate) struct Reader<'a>(pub(crate) &'a BlockFile);
@@ -87,7 +88,7 @@ impl Mapping {
 }
 
 fn key(fid: &Fid) -> [u8; 16] {
-    (u128::from(fid.seq) << 64 | u128::from(fid.oid) << 32 | u128::from(fid.ver)).to_be_bytes()
+    zerocopy::transmute!(LuFidBe::from(*fid))
 }
 
 /// One file of the index.

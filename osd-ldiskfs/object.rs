@@ -20,6 +20,12 @@ pub(crate) enum Content {
     Data(Arc<DataFile>),
 }
 
+/// What an object had open.
+pub(crate) struct Retired {
+    _content: Content,
+    _node: Option<Node>,
+}
+
 /// An object. It may not exist (yet, or any more): then it has no inode.
 #[pin_data]
 pub struct Object {
@@ -62,12 +68,14 @@ impl Object {
         self.node.lock().is_some()
     }
 
-    /// It exists now, or does not any more. The old inode is given back, to be dropped without
-    /// the lock.
-    pub(crate) fn set_node(&self, node: Option<Node>) -> Option<Node> {
+    /// It exists now, or does not any more. What it had is given back, to be dropped when the
+    /// transaction has stopped.
+    pub(crate) fn set_node(&self, node: Option<Node>) -> Retired {
         let mut content = self.content.lock();
-        *content = Content::Closed;
-        core::mem::replace(&mut *self.node.lock(), node)
+        Retired {
+            _content: core::mem::take(&mut *content),
+            _node: core::mem::replace(&mut *self.node.lock(), node),
+        }
     }
 
     /// Runs `f` on its content as a file of journalled blocks.

@@ -8,7 +8,6 @@
 mod commit;
 mod device;
 mod dirhash;
-mod fid;
 mod hierarchy;
 mod htree;
 mod iam;
@@ -22,7 +21,7 @@ mod store;
 mod txn;
 
 pub use commit::Callback;
-pub use fid::Fid;
+pub use wire::fid::Fid;
 pub use lma::Lma;
 pub use object::{InUse, Object};
 pub use store::{Create, SetAttr, Store};

@@ -5,31 +5,7 @@
 
 use crate::Fid;
 use core::fmt::{self, Write};
-
-/// First sequence of inode-and-generation FIDs.
-const SEQ_IGIF: u64 = 12;
-const SEQ_IGIF_MAX: u64 = 0xffff_ffff;
-const SEQ_IDIF: u64 = 0x1_0000_0000;
-const SEQ_IDIF_MAX: u64 = 0x1_ffff_ffff;
-/// Unnamed llogs.
-pub(crate) const SEQ_LLOG: u64 = 1;
-/// Named llogs.
-pub(crate) const SEQ_LLOG_NAME: u64 = 10;
-/// Last of the reserved small sequences.
-const SEQ_RSVD: u64 = 11;
-/// Local files with fixed numbers.
-pub(crate) const SEQ_LOCAL_FILE: u64 = 0x2_0000_0001;
-/// Local files that are found by name.
-pub(crate) const SEQ_LOCAL_NAME: u64 = 0x2_0000_0003;
-const SEQ_UPDATE_LOG: u64 = 0x2_0000_0009;
-const SEQ_UPDATE_LOG_DIR: u64 = 0x2_0000_000a;
-/// First sequence that targets and clients are given.
-pub(crate) const SEQ_NORMAL: u64 = 0x2_0000_0400;
-
-const OID_BACKEND_ROOT: u32 = 13;
-const OID_ACCT_USER: u32 = 15;
-const OID_ACCT_GROUP: u32 = 16;
-const OID_ACCT_PROJECT: u32 = 22;
+use wire::fid::{oid, seq};
 
 /// A short name, made without memory.
 #[derive(Clone, Copy)]
@@ -85,59 +61,36 @@ pub(crate) enum Place {
     Index,
 }
 
-/// Whether `fid` is made of an inode number and a generation.
-pub(crate) fn is_igif(fid: &Fid) -> bool {
-    (SEQ_IGIF..=SEQ_IGIF_MAX).contains(&fid.seq)
-}
-
-/// Whether `fid` is an OST object of before sequences.
-pub(crate) fn is_idif(fid: &Fid) -> bool {
-    (SEQ_IDIF..=SEQ_IDIF_MAX).contains(&fid.seq)
-}
-
-fn is_last_id(fid: &Fid) -> bool {
-    fid.oid == 0
-        && !is_igif(fid)
-        && fid.seq != SEQ_UPDATE_LOG
-        && fid.seq != SEQ_UPDATE_LOG_DIR
-        && (!is_idif(fid) || fid.seq & 0xffff == 0)
-}
-
 /// The sequence by which the hierarchy knows that of `fid`.
 fn hierarchy_seq(fid: &Fid) -> u64 {
-    if is_idif(fid) {
-        0
+    if fid.is_idif() {
+        seq::OST_MDT0
     } else {
         fid.seq
     }
 }
 
-/// The number of an IDIF object: 48 bits.
-fn idif_id(fid: &Fid) -> u64 {
-    u64::from(fid.ver) << 48 | (fid.seq & 0xffff) << 32 | u64::from(fid.oid)
-}
-
 /// Where the object of `fid` is, on an OST or elsewhere.
 pub(crate) fn place(fid: &Fid, ost: bool) -> Place {
-    if is_last_id(fid) {
+    if fid.is_last_id() {
         return Place::LastId(hierarchy_seq(fid));
     }
     let id = u64::from(fid.oid);
-    if fid.seq == SEQ_LLOG || fid.seq == 0 || fid.seq == 2 {
+    if matches!(fid.seq, seq::LLOG | seq::OST_MDT0 | seq::ECHO) {
         return Place::Hierarchy { seq: fid.seq, id };
     }
-    if is_idif(fid) {
+    if fid.is_idif() {
         return Place::Hierarchy {
-            seq: 0,
-            id: idif_id(fid),
+            seq: seq::OST_MDT0,
+            id: fid.idif_id(),
         };
     }
-    if ost && fid.seq >= SEQ_NORMAL {
+    if ost && fid.is_norm() {
         return Place::Hierarchy { seq: fid.seq, id };
     }
     match (fid.seq, fid.oid) {
-        (SEQ_LOCAL_FILE, OID_BACKEND_ROOT) => Place::Root,
-        (SEQ_LOCAL_FILE, OID_ACCT_USER | OID_ACCT_GROUP | OID_ACCT_PROJECT) => Place::Accounting,
+        (seq::LOCAL_FILE, oid::OSD_ROOT) => Place::Root,
+        _ if fid.is_acct() => Place::Accounting,
         _ => Place::Index,
     }
 }
@@ -145,27 +98,25 @@ pub(crate) fn place(fid: &Fid, ost: bool) -> Place {
 /// Whether an object at this place has the flag "on an OST" in its LMA.
 pub(crate) fn flagged_on_ost(fid: &Fid, place: &Place) -> bool {
     match place {
-        Place::Hierarchy { .. } => fid.seq != SEQ_LLOG,
+        Place::Hierarchy { .. } => fid.seq != seq::LLOG,
         // The counters of local sequences do not, that of llogs does.
-        Place::LastId(seq) => {
-            !matches!(*seq, SEQ_LLOG_NAME | SEQ_LOCAL_NAME) && (*seq <= 2 || *seq >= SEQ_NORMAL)
-        }
+        Place::LastId(s) => *s <= seq::ECHO || *s >= seq::NORMAL,
         _ => false,
     }
 }
 
 /// The directory of a sequence in `O/`.
-pub(crate) fn seq_name(seq: u64) -> Name {
-    if seq <= SEQ_RSVD {
-        Name::new(format_args!("{seq}"))
+pub(crate) fn seq_name(s: u64) -> Name {
+    if s <= seq::RSVD {
+        Name::new(format_args!("{s}"))
     } else {
-        Name::new(format_args!("{seq:x}"))
+        Name::new(format_args!("{s:x}"))
     }
 }
 
 /// The file of an object below that.
-pub(crate) fn object_name(seq: u64, id: u64) -> Name {
-    if seq <= SEQ_RSVD {
+pub(crate) fn object_name(s: u64, id: u64) -> Name {
+    if s <= seq::RSVD {
         Name::new(format_args!("{id}"))
     } else {
         Name::new(format_args!("{id:x}"))
@@ -174,27 +125,27 @@ pub(crate) fn object_name(seq: u64, id: u64) -> Name {
 
 /// The names of files with a fixed number that are in the root directory, too (`ondisk.md` 2.2).
 pub(crate) const NAMED: &[(u32, &str)] = &[
-    (3, "fld"),
-    (4, "seq_ctl"),
-    (5, "seq_srv"),
-    (8, "lov_objid"),
-    (11, "last_rcvd"),
-    (19, "lost+found"),
-    (21, "reply_data"),
-    (4117, "LAST_GROUP"),
-    (4118, "CATALOGS"),
-    (4119, "CONFIGS"),
-    (4120, "health_check"),
-    (4121, "lov_objseq"),
-    (4123, "REMOTE_PARENT_DIR"),
-    (4125, "BATCHID"),
+    (oid::FLD_INDEX, "fld"),
+    (oid::SEQ_CTL, "seq_ctl"),
+    (oid::SEQ_SRV, "seq_srv"),
+    (oid::LOV_OBJID, "lov_objid"),
+    (oid::LAST_RCVD, "last_rcvd"),
+    (oid::OSD_LOST_FOUND, "lost+found"),
+    (oid::REPLY_DATA, "reply_data"),
+    (oid::OFD_LAST_GROUP, "LAST_GROUP"),
+    (oid::LLOG_CATALOGS, "CATALOGS"),
+    (oid::MGS_CONFIGS, "CONFIGS"),
+    (oid::OFD_HEALTH_CHECK, "health_check"),
+    (oid::LOV_OBJSEQ, "lov_objseq"),
+    (oid::REMOTE_PARENT_DIR, "REMOTE_PARENT_DIR"),
+    (oid::BATCHID, "BATCHID"),
 ];
 
 /// The name in the root directory of a file with a fixed number.
 pub(crate) fn root_name(fid: &Fid) -> Option<&'static str> {
-    if fid.seq != SEQ_LOCAL_FILE {
+    if !fid.is_local_file() {
         return None;
     }
-    let (_, name) = NAMED.iter().find(|(oid, _)| *oid == fid.oid)?;
+    let (_, name) = NAMED.iter().find(|(n, _)| *n == fid.oid)?;
     Some(name)
 }

@@ -6,19 +6,17 @@ use crate::device::Device;
 use crate::hierarchy::{local_dir, self_fid, Hierarchy};
 use crate::index::{Mapping, ObjectIndex};
 use crate::lma::{self, Lma};
-use crate::place::{self, Name, Place, SEQ_LOCAL_FILE};
+use crate::place::{self, Name, Place};
 use crate::txn::{Plan, Running};
 use crate::Fid;
 use kapi::ldiskfs::{BlockFile, Credits, Node, Walk};
 use kapi::prelude::*;
+use wire::fid::oid;
 
 const OI_COUNT: u32 = 64;
 const MAX_OI_COUNT: u32 = 1024;
 /// Directories below a sequence, where `last_rcvd` does not say.
 const BUCKETS: u32 = 32;
-const OID_ROOT: u32 = 13;
-const OID_INDEX_BACKUP: u32 = 4116;
-const OID_REMOTE_PARENT: u32 = 4123;
 
 mod scrub {
     //! The file `OI_scrub` (`ondisk.md` 15.1).
@@ -199,13 +197,13 @@ fn buckets(dev: &Arc<Device>) -> Result<u32> {
 pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
     let root = dev.root();
     if Lma::read(root)?.is_none() {
-        label(dev, root, lma::NOT_IN_OI, Fid::new(SEQ_LOCAL_FILE, OID_ROOT))?;
+        label(dev, root, lma::NOT_IN_OI, Fid::local(oid::OSD_ROOT))?;
     }
     let flags = lma::NOT_IN_OI | lma::FID_ON_OST;
     let top = local_dir(dev, root, b"O", 0o755, flags, None)?;
     let mut nursery = top.clone();
     if !dev.is_ost() {
-        let fid = Fid::new(SEQ_LOCAL_FILE, OID_REMOTE_PARENT);
+        let fid = Fid::local(oid::REMOTE_PARENT_DIR);
         nursery = local_dir(
             dev,
             root,
@@ -215,7 +213,7 @@ pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
             Some(fid),
         )?;
     }
-    let fid = Fid::new(SEQ_LOCAL_FILE, OID_INDEX_BACKUP);
+    let fid = Fid::local(oid::INDEX_BACKUP);
     local_dir(
         dev,
         root,
@@ -303,7 +301,7 @@ fn check(dev: &Arc<Device>, oi: &ObjectIndex, node: &Node, name: &[u8], root: bo
                 .iter()
                 .find(|(_, n)| root && n.as_bytes() == name);
             let fid = match known {
-                Some((oid, _)) => Fid::new(SEQ_LOCAL_FILE, *oid),
+                Some((oid, _)) => Fid::local(*oid),
                 None => self_fid(node)?,
             };
             label(dev, node, 0, fid)?

@@ -71,8 +71,8 @@ impl Drop for Store {
 fn same_fid(a: &Fid, b: &Fid) -> bool {
     const INDEX: u64 = 0xffff_0000;
     a == b
-        || place::is_idif(a)
-            && place::is_idif(b)
+        || a.is_idif()
+            && b.is_idif()
             && a.oid == b.oid
             && a.ver == b.ver
             && a.seq & !INDEX == b.seq & !INDEX
@@ -204,7 +204,15 @@ impl Store {
     /// `ENOENT`, `ENOTDIR`, `EIO`.
     pub fn lookup(&self, dir: &InUse, name: &[u8]) -> Result<Fid> {
         let found = self.dev.find(&dir.node()?, name)?.ok_or(ENOENT)?;
-        self.fid_of(found.ino.into())
+        self.entry_fid(dir, name, found.ino.into())
+    }
+
+    /// What is above the root of the name space is nobody's business.
+    fn entry_fid(&self, dir: &InUse, name: &[u8], ino: u64) -> Result<Fid> {
+        if name == b".." && dir.fid().is_root() {
+            return Ok(*dir.fid());
+        }
+        self.fid_of(ino)
     }
 
     /// Calls `f` with name, FID, position and `DT_*` type of the entries of a directory in the order
@@ -215,7 +223,7 @@ impl Store {
         pos: u64,
         f: &mut dyn FnMut(&[u8], &Fid, u64, u32) -> Result<Walk>,
     ) -> Result<u64> {
-        dir.node()?.readdir(pos, &mut |e| match self.fid_of(e.ino) {
+        dir.node()?.readdir(pos, &mut |e| match self.entry_fid(dir, e.name, e.ino) {
             Ok(fid) => f(e.name, &fid, e.pos, e.ty),
             // An entry without an inode: e2fsck's business, not the reader's.
             Err(e) if e == ESTALE => Ok(Walk::Next),
@@ -403,7 +411,10 @@ impl Store {
         if place == Place::Index {
             self.map_object(run, &fid, &node)?;
         }
-        drop(o.set_node(Some(node)));
+        if place != Place::Index || place::root_name(&fid).is_some() {
+            run.settle(&node);
+        }
+        run.retire(o.set_node(Some(node)));
         Ok(())
     }
 
@@ -419,9 +430,7 @@ impl Store {
         if let Some((dir, name)) = near {
             let d = dir.node()?;
             if run.handle()?.locked(d.ino()).is_some() && !run.is_removed(&d, name) {
-                let node = self.create_named(run, &d, name, what)?;
-                run.nurse(&d, name, &node)?;
-                return Ok(node);
+                return self.create_named(run, &d, name, what);
             }
         }
         if what.mode & S_IFMT == S_IFREG {
@@ -430,9 +439,7 @@ impl Store {
         }
         let name = Name::new(format_args!("{fid}"));
         let nursery = run.nursery()?;
-        let node = self.create_named(run, &nursery, name.as_bytes(), what)?;
-        run.nurse(&nursery, name.as_bytes(), &node)?;
-        Ok(node)
+        self.create_named(run, &nursery, name.as_bytes(), what)
     }
 
     fn create_named(
@@ -442,8 +449,12 @@ impl Store {
         name: &[u8],
         what: &Create<'_>,
     ) -> Result<Node> {
-        run.handle()?
-            .create(dir, name, what.mode, what.rdev, what.target)
+        let node = run
+            .handle()?
+            .create(dir, name, what.mode, what.rdev, what.target)?;
+        // Until all of the object is there, or it is inserted, it goes again at the end.
+        run.nurse(dir, name, &node)?;
+        Ok(node)
     }
 
     /// An entry of a dead inode, or of one that is not the FID's, is replaced.
@@ -483,7 +494,7 @@ impl Store {
                 run.remove_name(&root, name.as_bytes(), &node)?;
             }
         }
-        drop(o.set_node(None));
+        run.retire(o.set_node(None));
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 use crate::commit::{Callback, CommitQueue};
 use crate::device::Device;
+use crate::object::Retired;
 use kapi::ldiskfs::{Credits, Dquot, Handle, Ids, Node, QuotaKind};
 use kapi::prelude::*;
 
@@ -105,6 +106,7 @@ impl Plan {
             removals: KVec::new(),
             nursed: KVec::new(),
             callbacks: KVec::new(),
+            retired: KVec::new(),
             sync: false,
             _dquots: self.dquots,
         })
@@ -119,6 +121,7 @@ pub struct Running {
     removals: KVec<Removal>,
     nursed: KVec<Nursed>,
     callbacks: KVec<Callback>,
+    retired: KVec<Retired>,
     sync: bool,
     _dquots: KVec<Dquot>,
 }
@@ -169,6 +172,19 @@ impl Running {
             node: node.clone(),
         };
         Ok(self.nursed.push(n, GFP_NOFS)?)
+    }
+
+    /// The object is complete, and the name it has is the right one.
+    pub(crate) fn settle(&mut self, node: &Node) {
+        self.nursed.retain(|n| !n.node.same(node));
+    }
+
+    /// Keeps what an object had open until the transaction has stopped.
+    pub(crate) fn retire(&mut self, old: Retired) {
+        // Without memory it goes now, which is safe, if not swift.
+        if self.retired.reserve(1, GFP_NOFS).is_ok() {
+            let _ = self.retired.push_within_capacity(old);
+        }
     }
 
     /// Whether a name is that of a new object which is to be inserted.
@@ -250,7 +266,7 @@ impl Running {
     /// `EIO`, `EROFS`: nothing of the transaction may be relied on; callbacks hear of it, too.
     pub fn stop(mut self) -> Result<u32> {
         let result = self.finish();
-        let Some(mut handle) = self.handle.take() else {
+        let Some(handle) = self.handle.take() else {
             return Err(EINVAL);
         };
         let tid = handle.tid();
@@ -263,10 +279,11 @@ impl Running {
                 late.push(call, GFP_NOFS)?;
             }
         }
+        let mut result = result.and(handle.stop());
         if self.sync {
-            handle.set_sync();
+            // Here, not in the stop: others get the locks meanwhile.
+            result = result.and(self.dev.mount().wait_commit(tid));
         }
-        let result = result.and(handle.stop());
         for call in late {
             call.call(result);
         }
@@ -276,11 +293,16 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.handle.is_some() {
-            // Dropped on an error: what was done stays done, so the names have to be right.
-            if let Err(e) = self.finish() {
-                pr_err!("osd-ldiskfs: transaction given up: {:?}\n", e);
-            }
+        if self.handle.is_none() {
+            return;
+        }
+        // Dropped on an error: what was done stays done, so the names have to be right.
+        if let Err(e) = self.finish() {
+            pr_err!("osd-ldiskfs: transaction given up: {:?}\n", e);
+        }
+        drop(self.handle.take());
+        for call in core::mem::take(&mut self.callbacks) {
+            call.call(Err(ECANCELED));
         }
     }
 }

@@ -146,7 +146,6 @@ extern "C" {
     pub(super) fn ldiskfs_stop(m: *mut Mount, handle: *mut Handle) -> c_int;
     pub(super) fn ldiskfs_tid(handle: *mut Handle) -> u32;
     pub(super) fn ldiskfs_credits_left(handle: *mut Handle) -> c_int;
-    pub(super) fn ldiskfs_set_sync(handle: *mut Handle);
     pub(super) fn ldiskfs_in_handle() -> bool;
     pub(super) fn ldiskfs_freeze_enter(m: *mut Mount);
     pub(super) fn ldiskfs_freeze_leave(m: *mut Mount);

@@ -153,12 +153,6 @@ impl Handle {
         unsafe { ffi::ldiskfs_tid(self.raw()) }
     }
 
-    /// Makes [`Handle::stop`] wait until the transaction is on disk.
-    pub fn set_sync(&mut self) {
-        // SAFETY: the handle is running.
-        unsafe { ffi::ldiskfs_set_sync(self.raw()) }
-    }
-
     /// Credits that are left.
     pub fn credits_left(&self) -> i32 {
         // SAFETY: the handle is running.
@@ -453,8 +447,7 @@ impl Handle {
         result.and(check(ret))
     }
 
-    /// Ends the transaction: writes the inodes, stops the handle, unlocks. With
-    /// [`Handle::set_sync`] it waits for the disk.
+    /// Ends the transaction: writes the inodes, stops the handle, unlocks.
     ///
     /// # Errors
     /// `EIO`, `EROFS`: the journal gave up, nothing of the transaction may be relied on.

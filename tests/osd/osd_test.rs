@@ -87,8 +87,8 @@ fn wrappers() -> Result {
     ok!(h.attr_mut(&d)).nlink = 0;
     ok!(h.unlink(&root, b"d", &d, true));
     ok!(h.attr_mut(&root)).nlink += 1;
-    h.set_sync();
     ok!(h.stop());
+    ok!(m.sync());
     check!(e.ino() != d.ino());
     check!(ok!(e.parent_ino()) == 2);
     drop((b, d, e));
@@ -252,6 +252,28 @@ fn fresh() -> Result {
         ok!(s.create(&mut run, &rcvd, &REG, None));
         ok!(s.write(&mut run, &rcvd, 8192, &[9; 128]));
         ok!(run.stop());
+        // Objects that are made without knowing their place.
+        let (d2, f3, f4) = (
+            ok!(s.object(&Fid::new(seq, 5000))),
+            ok!(s.object(&Fid::new(seq, 5001))),
+            ok!(s.object(&Fid::new(seq, 5002))),
+        );
+        let mut plan = s.plan();
+        for (o, what) in [(&d2, dir()), (&f3, REG), (&f4, REG)] {
+            ok!(s.plan_create(&mut plan, o, &what, None));
+            ok!(s.plan_insert(&mut plan, &root, o));
+        }
+        let mut run = ok!(plan.start());
+        ok!(s.create(&mut run, &d2, &dir(), None));
+        ok!(s.create(&mut run, &f3, &REG, None));
+        ok!(s.create(&mut run, &f4, &REG, None));
+        ok!(s.insert(&mut run, &root, b"d2", &d2));
+        ok!(s.ref_add(&mut run, &root));
+        // Into the directory that is just being made; f4 stays without a name and is lost.
+        ok!(s.insert(&mut run, &d2, b"f3", &f3));
+        ok!(run.stop());
+        check!(ok!(s.lookup(&d2, b"..")) == Fid::new(0x2_0000_0007, 1));
+        check!(ok!(s.lookup(&d2, b"f3")) == Fid::new(seq, 5001));
         // An llog, by its place.
         let log = ok!(s.object(&Fid::new(1, 5)));
         let mut plan = s.plan();

@@ -4,8 +4,6 @@
 
 #[path = "../../../../osd-ldiskfs/dirhash.rs"]
 pub mod dirhash;
-#[path = "../../../../osd-ldiskfs/fid.rs"]
-mod fid;
 #[path = "../../../../osd-ldiskfs/htree.rs"]
 pub mod htree;
 #[path = "../../../../osd-ldiskfs/iam.rs"]
@@ -13,4 +11,4 @@ pub mod iam;
 #[path = "../../../../osd-ldiskfs/place.rs"]
 pub mod place;
 
-pub use fid::Fid;
+pub use wire::fid::Fid;
