@@ -16,6 +16,7 @@
 #[macro_use]
 mod layout;
 
+pub mod cfg;
 pub mod connect;
 pub mod dirent;
 pub mod disk;
@@ -23,8 +24,14 @@ pub mod error;
 pub mod fid;
 pub mod fiemap;
 pub mod flags;
+pub mod ldlm;
+pub mod llog;
+pub mod lmv;
 pub mod lnet;
+pub mod lov;
+pub mod lvb;
 pub mod mdt;
+pub mod mgs;
 pub mod msg;
 pub mod nid;
 pub mod obdo;
