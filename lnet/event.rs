@@ -89,7 +89,14 @@ impl Sink {
 pub struct MessageBuf {
     /// The bytes.
     pub data: KVVec<u8>,
-    pub(crate) _charge: Option<Charge>,
+    pub(crate) charge: Option<Charge>,
+}
+
+impl MessageBuf {
+    /// The bytes, and what they count against the budget.
+    pub fn into_parts(self) -> (KVVec<u8>, Option<Charge>) {
+        (self.data, self.charge)
+    }
 }
 
 /// What happened.

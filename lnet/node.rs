@@ -6,7 +6,7 @@ use crate::budget::{Budget, Charge};
 use crate::config::Config;
 use crate::event::{Event, MessageBuf, Payload, PeerWatcher, ProcessId, Sink};
 use crate::loopback::Loopback;
-use crate::portal::{Entry, EntryHandle, GetMatch, MatchSpec, Portals, PutMatch, Target};
+use crate::portal::{Detached, Entry, EntryHandle, GetMatch, MatchSpec, Portals, PutMatch, Target};
 use crate::response::{Responses, Wanted};
 use crate::socklnd::Socklnd;
 use kapi::prelude::*;
@@ -163,8 +163,8 @@ impl Lnet {
         self.portals.attach(spec, entry, target)
     }
 
-    /// Takes a match entry away; its sink, if nothing is being received into it.
-    pub fn detach(&self, h: EntryHandle, match_bits: u64) -> Option<Sink> {
+    /// Takes a match entry away.
+    pub fn detach(&self, h: EntryHandle, match_bits: u64) -> Detached {
         self.portals.detach(h, match_bits)
     }
 
@@ -467,7 +467,7 @@ impl Lnet {
                 offset,
                 buf: MessageBuf {
                     data,
-                    _charge: d.charge,
+                    charge: d.charge,
                 },
             },
         );
@@ -475,12 +475,13 @@ impl Lnet {
 
     /// A sink is filled.
     pub(crate) fn filled(&self, d: Delivery, sink: Sink, len: usize) {
-        if let Some(ack) = d.ack {
-            self.send_ack(&d.header, ack, d.mlength);
-        }
+        // First the event: who gets the ACK may rely on our knowing of the data.
         d.target
             .handler
             .event(d.target.cookie, Event::Filled { sink, len });
+        if let Some(ack) = d.ack {
+            self.send_ack(&d.header, ack, d.mlength);
+        }
     }
 
     /// A payload will not come whole.

@@ -56,6 +56,14 @@ pub enum Entry {
     },
 }
 
+/// What became of an entry that was taken away.
+pub enum Detached {
+    /// It was used up before, or its sink is being filled.
+    Used,
+    /// It was still there, with its sink if it had one.
+    Unused(Option<Sink>),
+}
+
 /// Names an entry; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct EntryHandle {
@@ -243,10 +251,11 @@ impl Portals {
         })
     }
 
-    /// Takes an entry away, and its sink if nothing is being received into it. No event comes for
-    /// it afterwards, but one that is on its way already.
-    pub fn detach(&self, h: EntryHandle, match_bits: u64) -> Option<Sink> {
-        let portal = self.portal(h.portal)?;
+    /// Takes an entry away. No event comes for it afterwards, but one that is on its way already.
+    pub fn detach(&self, h: EntryHandle, match_bits: u64) -> Detached {
+        let Some(portal) = self.portal(h.portal) else {
+            return Detached::Used;
+        };
         let me = {
             let mut t = portal.table.lock();
             match t.unique.remove(&(match_bits, h.id)) {
@@ -257,9 +266,10 @@ impl Portals {
                 },
             }
         };
-        match me?.entry {
-            Entry::Sink(s) => Some(s),
-            _ => None,
+        match me.map(|m| m.entry) {
+            Some(Entry::Sink(s)) => Detached::Unused(Some(s)),
+            Some(Entry::Messages { .. } | Entry::Source { .. }) => Detached::Unused(None),
+            None => Detached::Used,
         }
     }
 

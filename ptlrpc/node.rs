@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A node: everything of PTLRPC that there is once per LNet instance.
+
+use crate::call::Outcome;
+use crate::early::EarlyReplies;
+use crate::export::Export;
+use crate::ids::{HandleTable, XidSource};
+use crate::import::Import;
+use crate::limits::Limits;
+use crate::net::Listening;
+use crate::service::Service;
+use kapi::prelude::*;
+use kapi::thread::JoinHandle;
+use lnet::Lnet;
+
+/// Threads that run the completion functions of asynchronous calls.
+const WORKERS: usize = 2;
+
+/// A piece of work for a worker thread.
+type Job = KBox<dyn Once<()>>;
+
+struct Jobs {
+    queue: Deque<Job>,
+    stopping: bool,
+}
+
+/// A node.
+#[pin_data]
+pub struct Node {
+    lnet: Arc<Lnet>,
+    xids: XidSource,
+    #[pin]
+    limits: SpinLock<Limits>,
+    #[pin]
+    exports: HandleTable<Export>,
+    #[pin]
+    early: EarlyReplies,
+    /// Services by request portal.
+    #[pin]
+    services: Mutex<RBTree<u32, (Arc<Service>, Listening)>>,
+    #[pin]
+    imports: Mutex<KVec<Arc<Import>>>,
+    #[pin]
+    jobs: Mutex<Jobs>,
+    #[pin]
+    work: CondVar,
+    #[pin]
+    tick: CondVar,
+    #[pin]
+    threads: Mutex<KVec<JoinHandle>>,
+}
+
+impl Node {
+    /// Starts one on `lnet`.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EAGAIN`: no threads to be had.
+    pub fn start(lnet: &Arc<Lnet>, limits: Limits) -> Result<Arc<Node>> {
+        let node = Arc::pin_init(
+            try_pin_init!(Node {
+                lnet: lnet.clone(),
+                xids: XidSource::new(),
+                limits <- new_spinlock!(limits),
+                exports <- HandleTable::new(),
+                early <- EarlyReplies::new(),
+                services <- new_mutex!(RBTree::new()),
+                imports <- new_mutex!(KVec::new()),
+                jobs <- new_mutex!(Jobs {
+                    queue: Deque::new(),
+                    stopping: false,
+                }),
+                work <- new_condvar!(),
+                tick <- new_condvar!(),
+                threads <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )?;
+        if let Err(e) = node.spawn_threads() {
+            node.stop();
+            return Err(e);
+        }
+        Ok(node)
+    }
+
+    fn spawn_threads(self: &Arc<Self>) -> Result {
+        for i in 0..WORKERS {
+            let node = self.clone();
+            let h = kapi::thread::spawn(format_args!("ptlrpcd_{i:02}"), move || node.run_jobs())?;
+            self.threads.lock().push(h, GFP_KERNEL)?;
+        }
+        let node = self.clone();
+        let h = kapi::thread::spawn(format_args!("ll_ping"), move || node.run_timer())?;
+        self.threads.lock().push(h, GFP_KERNEL)?;
+        let node = self.clone();
+        let h = kapi::thread::spawn(format_args!("ptlrpc_at"), move || node.early.run())?;
+        self.threads.lock().push(h, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Ends it: imports are closed, threads end. Services are stopped before, by their owners.
+    pub fn stop(self: &Arc<Self>) {
+        let imports = core::mem::take(&mut *self.imports.lock());
+        for i in imports {
+            i.close(ESHUTDOWN);
+        }
+        self.jobs.lock().stopping = true;
+        self.work.notify_all();
+        self.tick.notify_all();
+        self.early.stop();
+        let threads = core::mem::take(&mut *self.threads.lock());
+        for t in threads {
+            t.join();
+        }
+    }
+
+    /// The network.
+    pub fn lnet(&self) -> &Arc<Lnet> {
+        &self.lnet
+    }
+
+    /// A new XID.
+    pub fn next_xid(&self) -> u64 {
+        self.xids.next()
+    }
+
+    /// The time-outs.
+    pub fn limits(&self) -> Limits {
+        *self.limits.lock()
+    }
+
+    /// Changes the time-outs.
+    pub fn set_limits(&self, change: impl FnOnce(&mut Limits)) {
+        change(&mut self.limits.lock())
+    }
+
+    /// All exports of the node's targets, by cookie.
+    pub fn exports(&self) -> &HandleTable<Export> {
+        &self.exports
+    }
+
+    pub(crate) fn early_replies(&self) -> &EarlyReplies {
+        &self.early
+    }
+
+    /// Gives the service its portal.
+    pub(crate) fn attach(self: &Arc<Self>, service: &Arc<Service>) -> Result {
+        let portal = service.config().request_portal;
+        let mut services = self.services.lock();
+        if services.get(&portal).is_some() {
+            return Err(EEXIST);
+        }
+        let listening = crate::net::listen(&self.lnet, service)?;
+        services.try_create_and_insert(portal, (service.clone(), listening), GFP_KERNEL)?;
+        Ok(())
+    }
+
+    pub(crate) fn detach(&self, service: &Arc<Service>) {
+        let portal = service.config().request_portal;
+        let mut services = self.services.lock();
+        let mine = services
+            .get(&portal)
+            .is_some_and(|(s, _)| Arc::ptr_eq(s, service));
+        if !mine {
+            return;
+        }
+        if let Some((_, listening)) = services.remove(&portal) {
+            crate::net::unlisten(&self.lnet, listening);
+        }
+    }
+
+    pub(crate) fn add_import(&self, import: &Arc<Import>) -> Result {
+        self.imports.lock().push(import.clone(), GFP_KERNEL)?;
+        Ok(())
+    }
+
+    pub(crate) fn remove_import(&self, import: &Arc<Import>) {
+        self.imports.lock().retain(|i| !Arc::ptr_eq(i, import));
+    }
+
+    /// The import whose own cookie is `cookie`: whom a lock callback is for.
+    pub fn import_by_cookie(&self, cookie: u64) -> Option<Arc<Import>> {
+        let imports = self.imports.lock();
+        imports.iter().find(|i| i.own_cookie() == cookie).cloned()
+    }
+
+    /// Has `f` called with `outcome` on a worker thread.
+    pub(crate) fn run(&self, f: KBox<dyn Once<Outcome>>, outcome: Outcome) {
+        if let Err(e) = self.spawn_job(move || f.call(outcome)) {
+            pr_err!("a completion is lost: {:?}\n", e);
+        }
+    }
+
+    /// Has `f` called on a worker thread, soon.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ESHUTDOWN`.
+    pub fn spawn_job(&self, f: impl FnOnce() + Send + 'static) -> Result {
+        let job: Job = KBox::new(move |()| f(), GFP_KERNEL)?;
+        {
+            let mut jobs = self.jobs.lock();
+            if jobs.stopping {
+                return Err(ESHUTDOWN);
+            }
+            jobs.queue.push_back(job, GFP_KERNEL)?;
+        }
+        self.work.notify_one();
+        Ok(())
+    }
+
+    fn run_jobs(&self) {
+        let mut jobs = self.jobs.lock();
+        loop {
+            if let Some(job) = jobs.queue.pop_front() {
+                drop(jobs);
+                job.call(());
+                jobs = self.jobs.lock();
+                continue;
+            }
+            if jobs.stopping {
+                return;
+            }
+            jobs = self.work.wait(jobs);
+        }
+    }
+
+    fn run_timer(&self) {
+        loop {
+            let jobs = self.jobs.lock();
+            if jobs.stopping {
+                return;
+            }
+            let (jobs, _) = self.tick.wait_timeout(jobs, Duration::from_secs(1));
+            if jobs.stopping {
+                return;
+            }
+            drop(jobs);
+            let mut all: KVec<Arc<Import>> = KVec::new();
+            {
+                let imports = self.imports.lock();
+                if all.reserve(imports.len(), GFP_KERNEL).is_err() {
+                    continue;
+                }
+                for i in imports.iter() {
+                    if all.push_within_capacity(i.clone()).is_err() {
+                        break;
+                    }
+                }
+            }
+            for i in all {
+                i.tick();
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Services: a portal, a bounded queue, and threads that work on it (spec `ptlrpc.md` §9, §13).
+
+use crate::estimate::Estimate;
+use crate::message::Msg;
+use crate::node::Node;
+use crate::request::{Peer, ServerRequest, Shared};
+use kapi::prelude::*;
+use kapi::sync::atomic::{Atomic, Relaxed};
+use kapi::thread::JoinHandle;
+use lnet::MessageBuf;
+use wire::msg::MsgFlags;
+
+/// High-priority requests served before one of the others, when both wait.
+const HIGH_PRIORITY_RATIO: u32 = 10;
+/// How long an idle service thread beyond the minimum lives.
+const IDLE_LIFE: Duration = Duration::from_secs(30);
+
+/// What a service is.
+#[derive(Clone, Copy)]
+pub struct ServiceConfig {
+    /// The administrator's name ("mdt", "ost_io").
+    pub name: &'static str,
+    /// Where requests come in.
+    pub request_portal: u32,
+    /// Where replies go.
+    pub reply_portal: u32,
+    /// Largest request, bytes.
+    pub max_request: u32,
+    /// Threads that are always there.
+    pub threads_min: u32,
+    /// Threads at the most.
+    pub threads_max: u32,
+    /// Requests that may wait. Beyond that, new ones are dropped: their clients resend.
+    pub queue_max: usize,
+}
+
+/// Does a service's work.
+pub trait Handler: Send + Sync {
+    /// Serves a request: replies to it, or keeps it to reply later, or drops it.
+    fn handle(&self, req: KBox<ServerRequest>);
+
+    /// Whether a request goes before others (spec `ptlrpc.md` §13.3). Called where nothing may
+    /// sleep for long.
+    fn is_high_priority(&self, req: &ServerRequest) -> bool {
+        let _ = req;
+        false
+    }
+}
+
+/// What a finished request took, in seconds, for its reply.
+pub(crate) struct Took {
+    pub(crate) service_time: u32,
+    pub(crate) estimate: u32,
+}
+
+struct Queue {
+    normal: Deque<KBox<ServerRequest>>,
+    high: Deque<KBox<ServerRequest>>,
+    /// High-priority requests taken since the last normal one.
+    high_run: u32,
+    running: u32,
+    idle: u32,
+    /// Threads working on normal requests.
+    busy_normal: u32,
+    stopping: bool,
+    estimate: Estimate,
+    next_thread: u32,
+}
+
+/// Counters of a service.
+pub struct ServiceStats {
+    /// Requests served.
+    pub served: Atomic<u64>,
+    /// Requests dropped: for want of room, or past their deadline.
+    pub dropped: Atomic<u64>,
+}
+
+/// A running service.
+#[pin_data]
+pub struct Service {
+    config: ServiceConfig,
+    node: Arc<Node>,
+    handler: Arc<dyn Handler>,
+    /// Counters.
+    pub stats: ServiceStats,
+    #[pin]
+    queue: Mutex<Queue>,
+    #[pin]
+    work: CondVar,
+    #[pin]
+    threads: Mutex<KVec<JoinHandle>>,
+}
+
+impl Service {
+    /// Starts one: from now on its portal takes requests.
+    ///
+    /// # Errors
+    /// `EEXIST`: the portal has a service. `ENOMEM`, `EAGAIN`: no threads to be had.
+    pub fn start(
+        node: &Arc<Node>,
+        config: ServiceConfig,
+        handler: Arc<dyn Handler>,
+    ) -> Result<Arc<Service>> {
+        let service = Arc::pin_init(
+            try_pin_init!(Service {
+                config,
+                node: node.clone(),
+                handler,
+                stats: ServiceStats {
+                    served: Atomic::<u64>::new(0),
+                    dropped: Atomic::<u64>::new(0),
+                },
+                queue <- new_mutex!(Queue {
+                    normal: Deque::new(),
+                    high: Deque::new(),
+                    high_run: 0,
+                    running: 0,
+                    idle: 0,
+                    busy_normal: 0,
+                    stopping: false,
+                    estimate: Estimate::new(),
+                    next_thread: 0,
+                }),
+                work <- new_condvar!(),
+                threads <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )?;
+        for _ in 0..config.threads_min.max(2) {
+            if let Err(e) = service.spawn() {
+                service.stop();
+                return Err(e);
+            }
+        }
+        if let Err(e) = node.attach(&service) {
+            service.stop();
+            return Err(e);
+        }
+        Ok(service)
+    }
+
+    /// What it is.
+    pub fn config(&self) -> &ServiceConfig {
+        &self.config
+    }
+
+    /// Threads that run, requests that wait.
+    pub fn load(&self) -> (u32, usize) {
+        let q = self.queue.lock();
+        (q.running, q.normal.len() + q.high.len())
+    }
+
+    /// Takes no more requests, drops what waits, ends the threads.
+    pub fn stop(self: &Arc<Self>) {
+        self.node.detach(self);
+        let (normal, high) = {
+            let mut q = self.queue.lock();
+            q.stopping = true;
+            (core::mem::take(&mut q.normal), core::mem::take(&mut q.high))
+        };
+        drop((normal, high));
+        self.work.notify_all();
+        let threads = core::mem::take(&mut *self.threads.lock());
+        for t in threads {
+            t.join();
+        }
+    }
+
+    fn spawn(self: &Arc<Self>) -> Result {
+        let n = {
+            let mut q = self.queue.lock();
+            q.running += 1;
+            q.next_thread += 1;
+            q.next_thread
+        };
+        let service = self.clone();
+        let started =
+            kapi::thread::spawn(format_args!("{}_{:03}", self.config.name, n), move || {
+                service.run()
+            });
+        match started {
+            Ok(h) => {
+                self.threads.lock().push(h, GFP_KERNEL)?;
+                Ok(())
+            }
+            Err(e) => {
+                self.queue.lock().running -= 1;
+                Err(e)
+            }
+        }
+    }
+
+    /// A message came for this service. Called from the network's threads: checks, and queues.
+    pub(crate) fn incoming(self: &Arc<Self>, peer: Peer, xid: u64, buf: MessageBuf) {
+        if buf.data.len() > self.config.max_request as usize {
+            pr_debug!(
+                "{}: {} bytes from {}\n",
+                self.config.name,
+                buf.data.len(),
+                peer.nid
+            );
+            self.stats.dropped.add(1, Relaxed);
+            return;
+        }
+        if let Err(e) = self.queue_message(peer, xid, buf) {
+            self.stats.dropped.add(1, Relaxed);
+            pr_debug!("{}: request from {}: {:?}\n", self.config.name, peer.nid, e);
+        }
+    }
+
+    fn queue_message(self: &Arc<Self>, peer: Peer, xid: u64, buf: MessageBuf) -> Result {
+        let (data, charge) = buf.into_parts();
+        let msg = Msg::parse(data)?;
+        msg.check_request()?;
+        let mut req = ServerRequest::new(&self.node, self, peer, xid, msg, charge)?;
+        if let Some(e) = req.export() {
+            let mut inner = e.lock();
+            if req.shared().conn_cnt < inner.conn_cnt {
+                return Err(ESTALE);
+            }
+            inner.last_heard = req.shared().arrival;
+        }
+        if !req.enter()? {
+            return Ok(());
+        }
+        let high = self.handler.is_high_priority(&req);
+        req.set_high_priority(high);
+        self.node.early_replies().add(req.shared())?;
+        let grow = {
+            let mut q = self.queue.lock();
+            if q.stopping || q.normal.len() + q.high.len() >= self.config.queue_max {
+                return Err(EBUSY);
+            }
+            if high {
+                q.high.push_back(req, GFP_KERNEL)?;
+            } else {
+                q.normal.push_back(req, GFP_KERNEL)?;
+            }
+            q.idle == 0 && q.running < self.config.threads_max
+        };
+        self.work.notify_one();
+        if grow {
+            // More threads are welcome, not needed.
+            let _ = self.spawn();
+        }
+        Ok(())
+    }
+
+    /// The next request. One thread is always kept free for those of high priority, so that a
+    /// lock can be given back while all others wait for it.
+    fn next(&self) -> Option<KBox<ServerRequest>> {
+        let mut q = self.queue.lock();
+        loop {
+            if q.stopping {
+                q.running -= 1;
+                return None;
+            }
+            let may_normal = q.busy_normal + 1 < q.running;
+            let first_high = q.high_run < HIGH_PRIORITY_RATIO || q.normal.is_empty() || !may_normal;
+            if first_high {
+                if let Some(r) = q.high.pop_front() {
+                    q.high_run += 1;
+                    return Some(r);
+                }
+            }
+            if may_normal {
+                if let Some(r) = q.normal.pop_front() {
+                    q.high_run = 0;
+                    q.busy_normal += 1;
+                    return Some(r);
+                }
+            }
+            q.idle += 1;
+            let (guard, timed_out) = self.work.wait_timeout(q, IDLE_LIFE);
+            q = guard;
+            q.idle -= 1;
+            if timed_out && q.running > self.config.threads_min.max(2) {
+                q.running -= 1;
+                return None;
+            }
+        }
+    }
+
+    fn run(self: Arc<Self>) {
+        while let Some(req) = self.next() {
+            let normal = !req.is_high_priority();
+            self.serve(req);
+            if normal {
+                self.queue.lock().busy_normal -= 1;
+                self.work.notify_one();
+            }
+        }
+    }
+
+    fn serve(&self, req: KBox<ServerRequest>) {
+        let late = req.time_left().is_zero() && req.opc() != wire::opcode::LDLM_CANCEL;
+        let old = req
+            .export()
+            .is_some_and(|e| req.shared().conn_cnt < e.lock().conn_cnt);
+        if late || old {
+            self.stats.dropped.add(1, Relaxed);
+            req.discard();
+            return;
+        }
+        self.stats.served.add(1, Relaxed);
+        self.handler.handle(req);
+    }
+
+    /// Measures a request that is about to be answered.
+    pub(crate) fn finished(&self, s: &Shared, flags: &MsgFlags, is_error: bool) -> Took {
+        let limits = self.node.limits();
+        let secs = s.arrival.elapsed().as_secs();
+        let service_time = u32::try_from(secs).unwrap_or(u32::MAX).max(1);
+        let now = Instant::now().as_nanos() / 1_000_000_000;
+        let mut q = self.queue.lock();
+        let again = MsgFlags::RESENT | MsgFlags::REPLAY | MsgFlags::REQ_REPLAY_DONE;
+        if !is_error && !flags.intersects(again) {
+            q.estimate.add(service_time, now, &limits.at);
+        }
+        Took {
+            service_time,
+            estimate: q.estimate.get(now, &limits.at),
+        }
+    }
+
+    /// Raises the estimate for a request that takes `seconds` already; returns the estimate.
+    pub(crate) fn expect(&self, seconds: u32) -> u32 {
+        let limits = self.node.limits();
+        let now = Instant::now().as_nanos() / 1_000_000_000;
+        let mut q = self.queue.lock();
+        q.estimate.add(seconds, now, &limits.at);
+        q.estimate.get(now, &limits.at)
+    }
+}
