@@ -8,8 +8,8 @@
 //!
 //! # Order of locks
 //!
-//! Freeze protection, then the locks of inodes in the order of their numbers, then the jbd2
-//! handle. [`Handle::start`] takes all three; nothing inside a handle waits for an inode's lock.
+//! Freeze protection, then the locks of inodes, directories before others and each in the order of
+//! their numbers, then the jbd2 handle. [`Handle::start`] takes all three; nothing inside a handle waits for an inode's lock.
 
 mod blocks;
 mod buffer;

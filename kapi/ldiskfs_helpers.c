@@ -398,6 +398,12 @@ void ldiskfs_lock(struct dentry *node, struct ldiskfs_mount *m)
 			     &m->sb->s_writers.rw_sem[SB_FREEZE_WRITE - 1]);
 }
 
+/* A new inode, inside the handle: nobody else has it. */
+bool ldiskfs_trylock(struct dentry *node)
+{
+	return inode_trylock(d_inode(node));
+}
+
 void ldiskfs_unlock(struct dentry *node)
 {
 	inode_unlock(d_inode(node));

@@ -103,6 +103,7 @@ u64 ldiskfs_ino(struct dentry *node);
 bool ldiskfs_same_inode(struct dentry *a, struct dentry *b);
 
 void ldiskfs_lock(struct dentry *node, struct ldiskfs_mount *m);
+bool ldiskfs_trylock(struct dentry *node);
 void ldiskfs_unlock(struct dentry *node);
 int ldiskfs_lock_shared(struct dentry *node);
 void ldiskfs_unlock_shared(struct dentry *node);

@@ -137,6 +137,7 @@ extern "C" {
     pub(super) fn ldiskfs_ino(node: *mut Dentry) -> u64;
     pub(super) fn ldiskfs_same_inode(a: *mut Dentry, b: *mut Dentry) -> bool;
     pub(super) fn ldiskfs_lock(node: *mut Dentry, m: *mut Mount);
+    pub(super) fn ldiskfs_trylock(node: *mut Dentry) -> bool;
     pub(super) fn ldiskfs_unlock(node: *mut Dentry);
     pub(super) fn ldiskfs_lock_shared(node: *mut Dentry) -> c_int;
     pub(super) fn ldiskfs_unlock_shared(node: *mut Dentry);

@@ -96,7 +96,7 @@ fn unlock_all(mount: &Arc<Mount>, nodes: &KVec<Node>) {
 }
 
 impl Handle {
-    /// Locks `nodes` (in the order of their numbers, each once) and starts a transaction with
+    /// Locks `nodes` (directories first, in the order of their numbers, each once) and starts a transaction with
     /// `credits` journal credits.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Handle {
         if in_handle() {
             return Err(EDEADLK);
         }
-        nodes.sort_unstable_by_key(|n| n.ino());
+        nodes.sort_unstable_by_key(|n| (!n.is_dir(), n.ino()));
         let mut unique = KVec::with_capacity(nodes.len() + 4, GFP_KERNEL)?;
         for n in nodes {
             if unique.last().is_none_or(|l: &Node| !l.same(&n)) {
@@ -177,8 +177,10 @@ impl Handle {
     fn adopt(&mut self, node: &Node) -> Result {
         self.locked.reserve(1, GFP_NOFS)?;
         let n = node.clone();
-        // SAFETY: the node is live, and nobody else can hold its lock; see `unlock_all`.
-        unsafe { ffi::ldiskfs_lock(n.raw(), self.mount.raw()) };
+        // SAFETY: the node is live; unlocked by `unlock_all`.
+        if !unsafe { ffi::ldiskfs_trylock(n.raw()) } {
+            return Err(EDEADLK);
+        }
         self.locked.push(n, GFP_NOFS)?;
         self.touch(node).map(|_| ())
     }

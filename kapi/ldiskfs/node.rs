@@ -107,6 +107,11 @@ impl Node {
         a
     }
 
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.attr().mode & 0o170000 == 0o040000
+    }
+
     /// Locks the inode shared. No lock is taken if the caller's handle has locked it.
     ///
     /// # Errors
@@ -289,7 +294,7 @@ impl Shared<'_> {
     /// # Errors
     /// `ENOTDIR`, `EIO`, `EUCLEAN` (the mapping is damaged).
     pub fn dir_block<R>(&self, block: u32, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
-        if self.node.attr().mode & 0o170000 != 0o040000 {
+        if !self.node.is_dir() {
             return Err(ENOTDIR);
         }
         let mount = &self.node.mount;
