@@ -160,22 +160,26 @@ pub const fn node_limit(blocksize: usize, keysize: usize) -> usize {
 
 /// Slots of the root: fewer than of other index blocks, so that it fits into one when the tree grows.
 pub const fn root_limit(blocksize: usize, keysize: usize) -> usize {
-    let limit = (blocksize - size_of::<IamLfixRoot>()) / entry_size(keysize);
+    let limit = blocksize.saturating_sub(size_of::<IamLfixRoot>()) / entry_size(keysize);
     if limit == node_limit(blocksize, keysize) {
-        limit - 1
+        limit.saturating_sub(1)
     } else {
         limit
     }
 }
 
-/// Records of a leaf.
+/// Records of a leaf; 0 if a record has no bytes.
 pub const fn leaf_capacity(blocksize: usize, keysize: usize, recsize: usize) -> usize {
-    (blocksize - size_of::<IamLeafHead>()) / (keysize + recsize)
+    let room = blocksize.saturating_sub(size_of::<IamLeafHead>());
+    match room.checked_div(keysize + recsize) {
+        Some(n) => n,
+        None => 0,
+    }
 }
 
 /// Numbers in a table of idle blocks.
 pub const fn idle_capacity(blocksize: usize) -> usize {
-    (blocksize - size_of::<IamIdleHead>()) / IAM_PTR_SIZE as usize
+    blocksize.saturating_sub(size_of::<IamIdleHead>()) / IAM_PTR_SIZE as usize
 }
 
 #[cfg(test)]
