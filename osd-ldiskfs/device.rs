@@ -16,7 +16,8 @@ const INCOMPAT_INLINE_DATA: u32 = 0x8000;
 const INCOMPAT_ENCRYPT: u32 = 0x10000;
 const INCOMPAT_CASEFOLD: u32 = 0x20000;
 /// Options of every mount: data is allocated inside transactions, and xattr blocks are not shared.
-const OPTIONS: &CStr = c"user_xattr,acl,no_mbcache,nodelalloc,data=ordered,barrier,errors=remount-ro";
+const OPTIONS: &CStr =
+    c"user_xattr,acl,no_mbcache,nodelalloc,data=ordered,barrier,errors=remount-ro";
 
 /// ext4's flag of indexed directories.
 const INDEX_FL: u32 = 0x1000;
@@ -48,7 +49,10 @@ fn check(path: &CStr, s: &Super) -> Result {
     }
     for (bad, name) in [
         (s.compat & COMPAT_HAS_JOURNAL == 0, "no journal"),
-        (s.compat & COMPAT_FAST_COMMIT != 0, "the feature fast_commit"),
+        (
+            s.compat & COMPAT_FAST_COMMIT != 0,
+            "the feature fast_commit",
+        ),
         (
             s.incompat & INCOMPAT_INLINE_DATA != 0,
             "the feature inline_data",

@@ -3,12 +3,17 @@
 //! The directories `O/<sequence>/d<n>` (`ondisk.md` 4.4).
 
 use crate::device::Device;
-use crate::lma::{self, Lma};
+use crate::lma;
 use crate::place::{self, Name};
 use crate::txn::Plan;
 use crate::Fid;
 use kapi::ldiskfs::{Credits, Node};
 use kapi::prelude::*;
+use wire::disk::lma::LmaCompat;
+
+/// Directories of the hierarchy are not in the index.
+pub(crate) const HIERARCHY: LmaCompat =
+    LmaCompat::from_bits_retain(LmaCompat::NOT_IN_OI.bits() | LmaCompat::FID_ON_OST.bits());
 
 /// Most directories below a sequence.
 const MAX_BUCKETS: u32 = 1024;
@@ -54,7 +59,7 @@ pub(crate) fn local_dir(
     parent: &Node,
     name: &[u8],
     mode: u32,
-    compat: u32,
+    compat: LmaCompat,
     fid: Option<Fid>,
 ) -> Result<Node> {
     match dev.lookup(parent, name) {
@@ -79,12 +84,7 @@ pub(crate) fn local_dir(
         Some(fid) => fid,
         None => self_fid(&node)?,
     };
-    let lma = Lma {
-        compat,
-        incompat: 0,
-        fid,
-    };
-    h.set_xattr(&node, lma::NAME, Some(&lma.bytes()), true)?;
+    lma::write(h, &node, &fid, compat)?;
     run.stop()?;
     Ok(node)
 }
@@ -126,9 +126,8 @@ impl Hierarchy {
         if let Some(s) = self.find(dev, seq)? {
             return Ok(s);
         }
-        let flags = lma::NOT_IN_OI | lma::FID_ON_OST;
         let name = place::seq_name(seq);
-        let dir = match local_dir(dev, &self.top, name.as_bytes(), 0o755, flags, None) {
+        let dir = match local_dir(dev, &self.top, name.as_bytes(), 0o755, HIERARCHY, None) {
             // Somebody else was faster.
             Err(e) if e == EEXIST => dev.lookup(&self.top, name.as_bytes())?,
             other => other?,
@@ -137,11 +136,10 @@ impl Hierarchy {
     }
 
     fn open(&self, dev: &Arc<Device>, seq: u64, dir: Node) -> Result<Arc<SeqDir>> {
-        let flags = lma::NOT_IN_OI | lma::FID_ON_OST;
         let mut buckets = KVec::with_capacity(self.buckets as usize, GFP_KERNEL)?;
         for i in 0..self.buckets {
             let name = Name::new(format_args!("d{i}"));
-            let b = match local_dir(dev, &dir, name.as_bytes(), 0o700, flags, None) {
+            let b = match local_dir(dev, &dir, name.as_bytes(), 0o700, HIERARCHY, None) {
                 Err(e) if e == EEXIST => dev.lookup(&dir, name.as_bytes())?,
                 other => other?,
             };

@@ -64,7 +64,9 @@ pub(crate) fn entries(block: &[u8], mut f: impl FnMut(Found, &[u8]) -> bool) -> 
             if 8 + usize::from(len) > rec_len {
                 return Err(EUCLEAN);
             }
-            let name = block.get(at + 8..at + 8 + usize::from(len)).ok_or(EUCLEAN)?;
+            let name = block
+                .get(at + 8..at + 8 + usize::from(len))
+                .ok_or(EUCLEAN)?;
             let ty = block.get(at + 7).copied().unwrap_or(0) & 0xf;
             if !f(Found { ino, ty }, name) {
                 return Ok(());

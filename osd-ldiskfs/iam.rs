@@ -4,10 +4,11 @@
 //! Without I/O of its own: it works on whatever holds the blocks.
 
 use kapi::prelude::*;
+use wire::disk::iam::{
+    IAM_IDLE_HEADER_MAGIC as IDLE_MAGIC, IAM_LEAF_HEADER_MAGIC as LEAF_MAGIC,
+    IAM_LFIX_ROOT_MAGIC as ROOT_MAGIC,
+};
 
-const ROOT_MAGIC: u64 = 0xbeda_bb1e_d;
-const LEAF_MAGIC: u16 = 0x1976;
-const IDLE_MAGIC: u16 = 0x7903;
 /// Bytes before the entries of the root.
 const ROOT_GAP: usize = 16;
 const PTR: usize = 4;
@@ -556,7 +557,12 @@ fn split_node(b: &mut dyn BlocksMut, p: &mut Path, level: usize) -> Result {
 
 /// Makes room in the parent of the leaf, then splits the leaf. Returns the leaf for position `at`
 /// and the position there.
-fn split_leaf(b: &mut dyn BlocksMut, p: &mut Path, at: usize, count: usize) -> Result<(u32, usize)> {
+fn split_leaf(
+    b: &mut dyn BlocksMut,
+    p: &mut Path,
+    at: usize,
+    count: usize,
+) -> Result<(u32, usize)> {
     let full = |f: &Frame| f.count >= f.limit;
     // From the lowest node with room on down, every node is split, highest first.
     let safe = (0..=p.depth)

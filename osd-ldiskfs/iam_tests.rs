@@ -47,7 +47,11 @@ fn fresh_as_on_disk() {
     assert_eq!(m.blocks[0][..20], head);
     assert_eq!(m.blocks[1][..4], [0x76, 0x19, 1, 0]);
     assert_eq!(
-        (OI.leaf_limit(4096), OI.node_limit(4096), OI.root_limit(4096)),
+        (
+            OI.leaf_limit(4096),
+            OI.node_limit(4096),
+            OI.root_limit(4096)
+        ),
         (170, 204, 203)
     );
     let mut rec = [1; 8];
@@ -59,7 +63,12 @@ fn fresh_as_on_disk() {
 fn ascending_as_observed() {
     let mut m = tree(4096, OI);
     for i in 1..=1624_u128 {
-        insert(&mut m, &(0x2_0000_0bd1_u128 << 64 | i).to_be_bytes(), &[0; 8]).unwrap();
+        insert(
+            &mut m,
+            &(0x2_0000_0bd1_u128 << 64 | i).to_be_bytes(),
+            &[0; 8],
+        )
+        .unwrap();
     }
     assert_eq!(le16(&m.blocks[0], 18).unwrap(), 20);
     let counts: Vec<u16> = m.blocks[1..].iter().map(|b| le16(b, 2).unwrap()).collect();

@@ -7,6 +7,7 @@ use crate::txn::Running;
 use crate::Fid;
 use kapi::ldiskfs::{BlockFile, Handle, Node};
 use kapi::prelude::*;
+use wire::disk::oi::{OsdInodeId, OI_KEY_SIZE, OI_REC_SIZE};
 use wire::fid::LuFidBe;
 
 /// The blocks of a file for [`iam`].
@@ -53,7 +54,10 @@ impl BlocksMut for Writer<'_> {
     }
 }
 
-const OI_SHAPE: Shape = Shape { key: 16, rec: 8 };
+const OI_SHAPE: Shape = Shape {
+    key: OI_KEY_SIZE,
+    rec: OI_REC_SIZE,
+};
 
 /// What the index knows of an object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,20 +78,23 @@ impl Mapping {
         })
     }
 
-    fn bytes(&self) -> [u8; 8] {
-        (u64::from(self.ino) << 32 | u64::from(self.generation)).to_be_bytes()
+    fn bytes(&self) -> [u8; OI_REC_SIZE] {
+        zerocopy::transmute!(OsdInodeId {
+            oii_ino: self.ino.into(),
+            oii_gen: self.generation.into(),
+        })
     }
 
-    fn parse(b: [u8; 8]) -> Mapping {
-        let v = u64::from_be_bytes(b);
+    fn parse(b: [u8; OI_REC_SIZE]) -> Mapping {
+        let id: OsdInodeId = zerocopy::transmute!(b);
         Mapping {
-            ino: (v >> 32) as u32,
-            generation: v as u32,
+            ino: id.oii_ino.get(),
+            generation: id.oii_gen.get(),
         }
     }
 }
 
-fn key(fid: &Fid) -> [u8; 16] {
+fn key(fid: &Fid) -> [u8; OI_KEY_SIZE] {
     zerocopy::transmute!(LuFidBe::from(*fid))
 }
 
@@ -144,7 +151,7 @@ impl ObjectIndex {
     /// Where the object is; none if it is not in the index.
     pub(crate) fn lookup(&self, fid: &Fid) -> Result<Option<Mapping>> {
         let file = self.file(fid)?.file.lock();
-        let mut rec = [0; 8];
+        let mut rec = [0; OI_REC_SIZE];
         let found = iam::lookup(&Reader(&file), &key(fid), &mut rec)?;
         Ok(found.then(|| Mapping::parse(rec)))
     }

@@ -21,8 +21,7 @@ mod store;
 mod txn;
 
 pub use commit::Callback;
-pub use wire::fid::Fid;
-pub use lma::Lma;
 pub use object::{InUse, Object};
 pub use store::{Create, SetAttr, Store};
 pub use txn::{Plan, Running};
+pub use wire::fid::Fid;

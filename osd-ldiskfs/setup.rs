@@ -3,34 +3,22 @@
 //! What a mount finds on the device, or makes there (`ondisk.md` 3, 15.4, 18.1).
 
 use crate::device::Device;
-use crate::hierarchy::{local_dir, self_fid, Hierarchy};
+use crate::hierarchy::{local_dir, self_fid, Hierarchy, HIERARCHY};
 use crate::index::{Mapping, ObjectIndex};
-use crate::lma::{self, Lma};
+use crate::lma;
 use crate::place::{self, Name, Place};
 use crate::txn::{Plan, Running};
 use crate::Fid;
 use kapi::ldiskfs::{BlockFile, Credits, Node, Walk};
 use kapi::prelude::*;
+use wire::disk::lma::{LmaCompat, LmaIncompat};
+use wire::disk::scrub::{ScrubFile, ScrubFlags, OSD_OI_FID_NR, OSD_OI_FID_NR_MAX};
 use wire::fid::oid;
+use zerocopy::{FromZeros, IntoBytes};
 
-const OI_COUNT: u32 = 64;
-const MAX_OI_COUNT: u32 = 1024;
+const MAX_OI_COUNT: u32 = OSD_OI_FID_NR_MAX as u32;
 /// Directories below a sequence, where `last_rcvd` does not say.
 const BUCKETS: u32 = 32;
-
-mod scrub {
-    //! The file `OI_scrub` (`ondisk.md` 15.1).
-    pub(crate) const LEN: usize = 400;
-    pub(crate) const MAGIC: u32 = 0x4c5f_e253;
-    pub(crate) const MAGIC_V1: u32 = 0x4c5f_d252;
-    pub(crate) const FLAGS_AT: usize = 16;
-    pub(crate) const MAGIC_AT: usize = 24;
-    pub(crate) const OI_COUNT_AT: usize = 136;
-    pub(crate) const INTERNAL_AT: usize = 138;
-    /// OI files were made anew, or do not fit the inodes: a scan is due.
-    pub(crate) const REBUILD: u64 = 0x3;
-    pub(crate) const NO_OLD_FIDS: u16 = 1;
-}
 
 /// What a store needs of the device's layout.
 pub(crate) struct Layout {
@@ -66,69 +54,48 @@ fn local_file(
     let now = kapi::time::real().as_secs() as i64;
     let a = h.attr_mut(&node)?;
     (a.atime, a.mtime, a.ctime) = (now, now, now);
-    let lma = Lma {
-        compat: lma::NOT_IN_OI,
-        incompat: 0,
-        fid: self_fid(&node)?,
-    };
-    h.set_xattr(&node, lma::NAME, Some(&lma.bytes()), true)?;
+    lma::write(h, &node, &self_fid(&node)?, LmaCompat::NOT_IN_OI)?;
     init(&mut run, &node)?;
     run.stop()?;
     Ok(node)
 }
 
 /// Gives an inode an LMA.
-fn label(dev: &Arc<Device>, node: &Node, compat: u32, fid: Fid) -> Result<Lma> {
-    let lma = Lma {
-        compat,
-        incompat: 0,
-        fid,
-    };
+fn label(dev: &Arc<Device>, node: &Node, compat: LmaCompat, fid: &Fid) -> Result {
     let mut plan = Plan::new(dev);
     plan.lock(node)?;
     plan.credits(Credits::Xattr, lma::LEN);
     let mut run = plan.start()?;
-    run.handle()?
-        .set_xattr(node, lma::NAME, Some(&lma.bytes()), true)?;
+    lma::write(run.handle()?, node, fid, compat)?;
     run.stop()?;
-    Ok(lma)
+    Ok(())
 }
 
+/// Reads or makes `OI_scrub`. Returns the number of files of the index, 0 if it does not say.
 fn open_scrub(dev: &Arc<Device>) -> Result<u32> {
     let uuid = dev.mount().superblock().uuid;
-    let mut block = KVec::from_elem(0_u8, scrub::LEN, GFP_KERNEL)?;
+    let mut state = KBox::new(ScrubFile::new_zeroed(), GFP_KERNEL)?;
+    state.init(&uuid, OSD_OI_FID_NR);
     let node = local_file(dev, dev.root(), b"OI_scrub", 1, |run, node| {
-        let fields: [(usize, &[u8]); 4] = [
-            (0, &uuid),
-            (scrub::MAGIC_AT, &scrub::MAGIC.to_le_bytes()),
-            (scrub::OI_COUNT_AT, &(OI_COUNT as u16).to_le_bytes()),
-            (scrub::INTERNAL_AT, &scrub::NO_OLD_FIDS.to_le_bytes()),
-        ];
-        for (at, v) in fields {
-            if let Some(to) = block.get_mut(at..at + v.len()) {
-                to.copy_from_slice(v);
-            }
-        }
-        BlockFile::open(node)?.write(run.handle()?, 0, &block)
+        BlockFile::open(node)?.write(run.handle()?, 0, state.as_bytes())
     })?;
-    let n = BlockFile::open(&node)?.read(0, &mut block)?;
-    let at = |i: usize| block.get(i..).unwrap_or_default();
-    let magic = at(scrub::MAGIC_AT).first_chunk().map(|b| u32::from_le_bytes(*b));
-    let flags = at(scrub::FLAGS_AT).first_chunk().map(|b| u64::from_le_bytes(*b));
-    let count = at(scrub::OI_COUNT_AT).first_chunk().map(|b| u16::from_le_bytes(*b));
-    if n < scrub::INTERNAL_AT || !matches!(magic, Some(scrub::MAGIC | scrub::MAGIC_V1)) {
+    let n = BlockFile::open(&node)?.read(0, state.as_mut_bytes())?;
+    let Ok(state) = ScrubFile::parse(state.as_bytes().get(..n).unwrap_or_default()) else {
         pr_err!("OI_scrub is damaged\n");
         return Err(EUCLEAN);
-    }
-    if at(0).get(..16) != Some(&uuid) {
+    };
+    if state.sf_uuid != uuid {
         pr_err!("the object index is that of another file system: it was restored from files\n");
         return Err(EUCLEAN);
     }
-    if flags.is_none_or(|f| f & scrub::REBUILD != 0) {
+    if state
+        .flags()
+        .intersects(ScrubFlags::RECREATED | ScrubFlags::INCONSISTENT)
+    {
         pr_err!("the object index waits for a scan of all inodes\n");
         return Err(EUCLEAN);
     }
-    Ok(u32::from(count.unwrap_or(0)))
+    Ok(state.sf_oi_count.get().into())
 }
 
 fn open_oi(dev: &Arc<Device>, count: u32) -> Result<ObjectIndex> {
@@ -149,7 +116,7 @@ fn open_oi(dev: &Arc<Device>, count: u32) -> Result<ObjectIndex> {
             wanted += 1;
         }
         if wanted == 0 {
-            wanted = OI_COUNT;
+            wanted = OSD_OI_FID_NR.into();
         }
     }
     if !wanted.is_power_of_two() || wanted > MAX_OI_COUNT {
@@ -196,11 +163,10 @@ fn buckets(dev: &Arc<Device>) -> Result<u32> {
 /// `EUCLEAN`: it cannot be served as it is; the log says why. `ENOSPC`, `EIO`.
 pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
     let root = dev.root();
-    if Lma::read(root)?.is_none() {
-        label(dev, root, lma::NOT_IN_OI, Fid::local(oid::OSD_ROOT))?;
+    if lma::read(root)?.is_none() {
+        label(dev, root, LmaCompat::NOT_IN_OI, &Fid::local(oid::OSD_ROOT))?;
     }
-    let flags = lma::NOT_IN_OI | lma::FID_ON_OST;
-    let top = local_dir(dev, root, b"O", 0o755, flags, None)?;
+    let top = local_dir(dev, root, b"O", 0o755, HIERARCHY, None)?;
     let mut nursery = top.clone();
     if !dev.is_ost() {
         let fid = Fid::local(oid::REMOTE_PARENT_DIR);
@@ -209,7 +175,7 @@ pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
             root,
             b"REMOTE_PARENT_DIR",
             0o755,
-            lma::NOT_IN_OI,
+            LmaCompat::NOT_IN_OI,
             Some(fid),
         )?;
     }
@@ -219,7 +185,7 @@ pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
         root,
         b"index_backup",
         0o755,
-        lma::NOT_IN_OI,
+        LmaCompat::NOT_IN_OI,
         Some(fid),
     )?;
     let count = open_scrub(dev)?;
@@ -294,8 +260,14 @@ fn scan_dir(dev: &Arc<Device>, oi: &ObjectIndex, dir: &Node, root: bool) -> Resu
 }
 
 fn check(dev: &Arc<Device>, oi: &ObjectIndex, node: &Node, name: &[u8], root: bool) -> Result {
-    let lma = match Lma::read(node)? {
-        Some(lma) => lma,
+    let fid = match lma::read(node)? {
+        Some(lma)
+            if lma.compat().contains(LmaCompat::NOT_IN_OI)
+                || lma.incompat().contains(LmaIncompat::AGENT) =>
+        {
+            return Ok(())
+        }
+        Some(lma) => lma.fid(),
         None => {
             let known = place::NAMED
                 .iter()
@@ -304,17 +276,15 @@ fn check(dev: &Arc<Device>, oi: &ObjectIndex, node: &Node, name: &[u8], root: bo
                 Some((oid, _)) => Fid::local(*oid),
                 None => self_fid(node)?,
             };
-            label(dev, node, 0, fid)?
+            label(dev, node, LmaCompat::empty(), &fid)?;
+            fid
         }
     };
-    if lma.compat & lma::NOT_IN_OI != 0
-        || lma.incompat & lma::AGENT != 0
-        || place::place(&lma.fid, dev.is_ost()) != Place::Index
-    {
+    if place::place(&fid, dev.is_ost()) != Place::Index {
         return Ok(());
     }
     let here = Mapping::of(node)?;
-    let known = oi.lookup(&lma.fid)?;
+    let known = oi.lookup(&fid)?;
     if known == Some(here) {
         return Ok(());
     }
@@ -322,10 +292,10 @@ fn check(dev: &Arc<Device>, oi: &ObjectIndex, node: &Node, name: &[u8], root: bo
     plan.more(oi_credits(dev));
     let mut run = plan.start()?;
     if known.is_some() {
-        pr_warn!("{}: the index had another inode\n", lma.fid);
-        oi.update(&mut run, &lma.fid, here)?;
+        pr_warn!("{}: the index had another inode\n", fid);
+        oi.update(&mut run, &fid, here)?;
     } else {
-        oi.insert(&mut run, &lma.fid, here)?;
+        oi.insert(&mut run, &fid, here)?;
     }
     run.stop()?;
     Ok(())

@@ -4,7 +4,7 @@
 
 use crate::device::Device;
 use crate::index::{Mapping, ObjectIndex};
-use crate::lma::{self, Lma};
+use crate::lma;
 use crate::object::{Cache, InUse};
 use crate::place::{self, Name, Place};
 use crate::setup::{self, Layout};
@@ -13,6 +13,7 @@ use crate::Fid;
 use core::ffi::CStr;
 use kapi::ldiskfs::{Attr, Credits, Ids, Node, Walk};
 use kapi::prelude::*;
+use wire::disk::lma::{LmaCompat, LmaIncompat};
 
 const S_IFMT: u32 = 0o170000;
 const S_IFDIR: u32 = 0o040000;
@@ -131,12 +132,22 @@ impl Store {
     }
 
     fn find_node(&self, fid: &Fid) -> Result<Option<Node>> {
-        let none = |e: Error| if e == ENOENT || e == ESTALE { Ok(None) } else { Err(e) };
+        let none = |e: Error| {
+            if e == ENOENT || e == ESTALE {
+                Ok(None)
+            } else {
+                Err(e)
+            }
+        };
         let found = match self.place(fid) {
             Place::Root => return Ok(Some(self.dev.root().clone())),
             Place::Accounting => return Err(EOPNOTSUPP),
             Place::LastId(seq) => match self.layout.hierarchy.find(&self.dev, seq)? {
-                Some(s) => self.dev.lookup(&s.dir, b"LAST_ID").map(Some).or_else(none)?,
+                Some(s) => self
+                    .dev
+                    .lookup(&s.dir, b"LAST_ID")
+                    .map(Some)
+                    .or_else(none)?,
                 None => None,
             },
             Place::Hierarchy { seq, id } => match self.layout.hierarchy.find(&self.dev, seq)? {
@@ -168,9 +179,9 @@ impl Store {
         };
         let Some(node) = found else { return Ok(None) };
         // The inode has the last word on whose it is.
-        match Lma::read(&node)? {
-            Some(lma) if !same_fid(&lma.fid, fid) => {
-                pr_warn!("{}: leads to the inode of {}\n", fid, lma.fid);
+        match lma::read(&node)? {
+            Some(lma) if !same_fid(&lma.fid(), fid) => {
+                pr_warn!("{}: leads to the inode of {}\n", fid, lma.fid());
                 Ok(None)
             }
             _ => Ok(Some(node)),
@@ -192,8 +203,8 @@ impl Store {
     }
 
     fn identify(&self, node: &Node) -> Result<(Fid, bool)> {
-        Ok(match Lma::read(node)? {
-            Some(lma) => (lma.fid, lma.incompat & lma::AGENT == 0),
+        Ok(match lma::read(node)? {
+            Some(lma) => (lma.fid(), !lma.incompat().contains(LmaIncompat::AGENT)),
             None => (crate::hierarchy::self_fid(node)?, false),
         })
     }
@@ -223,12 +234,13 @@ impl Store {
         pos: u64,
         f: &mut dyn FnMut(&[u8], &Fid, u64, u32) -> Result<Walk>,
     ) -> Result<u64> {
-        dir.node()?.readdir(pos, &mut |e| match self.entry_fid(dir, e.name, e.ino) {
-            Ok(fid) => f(e.name, &fid, e.pos, e.ty),
-            // An entry without an inode: e2fsck's business, not the reader's.
-            Err(e) if e == ESTALE => Ok(Walk::Next),
-            Err(e) => Err(e),
-        })
+        dir.node()?
+            .readdir(pos, &mut |e| match self.entry_fid(dir, e.name, e.ino) {
+                Ok(fid) => f(e.name, &fid, e.pos, e.ty),
+                // An entry without an inode: e2fsck's business, not the reader's.
+                Err(e) if e == ESTALE => Ok(Walk::Next),
+                Err(e) => Err(e),
+            })
     }
 
     /// Whether a directory holds nothing but `.` and `..`.
@@ -397,17 +409,11 @@ impl Store {
         };
         run.handle()?.apply(&node)?;
         let compat = if place::flagged_on_ost(&fid, &place) {
-            lma::FID_ON_OST
+            LmaCompat::FID_ON_OST
         } else {
-            0
+            LmaCompat::empty()
         };
-        let lma = Lma {
-            compat,
-            incompat: 0,
-            fid,
-        };
-        run.handle()?
-            .set_xattr(&node, lma::NAME, Some(&lma.bytes()), true)?;
+        lma::write(run.handle()?, &node, &fid, compat)?;
         if place == Place::Index {
             self.map_object(run, &fid, &node)?;
         }

@@ -64,7 +64,11 @@ fn wrappers() -> Result {
     let s = ok!(ldiskfs::probe(c"/dev/ubdb"));
     check!(s.magic == 0xef53);
     let sink = Arc::new(Log, GFP_KERNEL)?;
-    let m = ok!(Mount::open(c"/dev/ubdb", c"user_xattr,acl,no_mbcache,nodelalloc", sink));
+    let m = ok!(Mount::open(
+        c"/dev/ubdb",
+        c"user_xattr,acl,no_mbcache,nodelalloc",
+        sink
+    ));
     let root = ok!(m.root());
     let mut h = ok!(Handle::start(&m, one(root.clone())?, 150));
     let f = ok!(h.create(&root, b"t1", 0o100644, 0, None));
@@ -94,7 +98,11 @@ fn wrappers() -> Result {
     drop((b, d, e));
     let mut names = 0;
     let end = ok!(root.readdir(0, &mut |e| {
-        pr_info!("{:x} {}\n", e.pos, core::str::from_utf8(e.name).unwrap_or("?"));
+        pr_info!(
+            "{:x} {}\n",
+            e.pos,
+            core::str::from_utf8(e.name).unwrap_or("?")
+        );
         names += 1;
         Ok(Walk::Next)
     }));
@@ -107,7 +115,12 @@ fn wrappers() -> Result {
     let mut buf = [1; 16];
     check!(ok!(b.read(3992, &mut buf)) == 16 && buf == *b"\0\0\0\0\0\0\0\0xxxxxxxx");
     check!(ok!(b.read(8990, &mut buf)) == 10);
-    check!(ok!(f.xattr(c"trusted.lma", &mut buf).or_else(|e| if e == ERANGE { Ok(24) } else { Err(e) })) == 24);
+    check!(
+        ok!(f
+            .xattr(c"trusted.lma", &mut buf)
+            .or_else(|e| if e == ERANGE { Ok(24) } else { Err(e) }))
+            == 24
+    );
     check!(m.credits(Credits::Max, 0) > 150);
     Ok(())
 }
@@ -334,7 +347,9 @@ fn tree() -> Result {
             a.gid,
             a.nlink,
             a.mtime,
-            core::str::from_utf8(&todo[at].path).unwrap_or("?").escape_debug()
+            core::str::from_utf8(&todo[at].path)
+                .unwrap_or("?")
+                .escape_debug()
         );
         if a.mode & 0o170000 == 0o40000 {
             let mut found: KVVec<Seen> = KVVec::new();
@@ -568,7 +583,11 @@ fn worker(s: &Arc<Store>, root: &InUse, all: &InUse, t: u32, rounds: u32) -> Res
         }
         if i % 5 == 4 {
             let old = file_name(t * 1_000_000 + i - 4);
-            let parent = if (i - 4) % 3 == 0 && (i - 4) % 2 != 0 { all } else { &own };
+            let parent = if (i - 4) % 3 == 0 && (i - 4) % 2 != 0 {
+                all
+            } else {
+                &own
+            };
             ok!(remove(s, parent, &old));
         }
         if i % 64 == 0 {
@@ -601,7 +620,10 @@ fn threads(rounds: u32) -> Result {
                 *failed.set.lock() = true;
             }
         };
-        handles.push(kapi::thread::spawn(format_args!("worker{t}"), run)?, GFP_KERNEL)?;
+        handles.push(
+            kapi::thread::spawn(format_args!("worker{t}"), run)?,
+            GFP_KERNEL,
+        )?;
     }
     for h in handles {
         h.join();
@@ -611,9 +633,21 @@ fn threads(rounds: u32) -> Result {
     pr_info!("{} creates with renames and removals in {} ms\n", n, ms);
     check!(!*failed.set.lock());
     let start = Instant::now();
-    let own = ok!(make(&s, &root, b"speed", Fid::new(0x2_0000_0600, 1), &dir()));
+    let own = ok!(make(
+        &s,
+        &root,
+        b"speed",
+        Fid::new(0x2_0000_0600, 1),
+        &dir()
+    ));
     for i in 0..rounds {
-        ok!(make(&s, &own, &file_name(i), Fid::new(0x2_0000_0600, 10 + i), &REG));
+        ok!(make(
+            &s,
+            &own,
+            &file_name(i),
+            Fid::new(0x2_0000_0600, 10 + i),
+            &REG
+        ));
     }
     let ms = start.elapsed().as_millis().max(1) as u64;
     pr_info!("one thread: {} creates/s\n", u64::from(rounds) * 1000 / ms);
@@ -622,7 +656,10 @@ fn threads(rounds: u32) -> Result {
         check!(ok!(s.lookup(&own, &file_name(i))).oid == 10 + i);
     }
     let ms = start.elapsed().as_micros().max(1) as u64;
-    pr_info!("one thread: {} lookups/s\n", u64::from(rounds) * 1_000_000 / ms);
+    pr_info!(
+        "one thread: {} lookups/s\n",
+        u64::from(rounds) * 1_000_000 / ms
+    );
     let start = Instant::now();
     for i in 0..rounds {
         ok!(remove(&s, &own, &file_name(i)));
@@ -689,7 +726,13 @@ fn after_kill() -> Result {
     check!(!ok!(s.object(&Fid::new(0x2_0000_0400, last + 1))).exists());
     pr_info!("files {} to {}\n", first - 1, last - 1);
     // And it goes on.
-    ok!(make(&s, &root, b"after", Fid::new(0x2_0000_0400, last + 1), &REG));
+    ok!(make(
+        &s,
+        &root,
+        b"after",
+        Fid::new(0x2_0000_0400, last + 1),
+        &REG
+    ));
     Ok(())
 }
 

@@ -4,4 +4,6 @@
 #![no_std]
 
 pub use zerocopy::*;
-pub use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+pub use zerocopy_derive::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned,
+};
