@@ -21,7 +21,7 @@ mod mount;
 mod node;
 
 pub use blocks::BlockFile;
-pub use bulk::DataFile;
+pub use bulk::{DataFile, Extent};
 pub use ffi::{Attr, StatFs, Super};
 pub use handle::{in_handle, Credits, Handle, Ids};
 pub use mount::{probe, CommitSink, Dquot, Mount, QuotaKind};

@@ -1058,6 +1058,16 @@ int ldiskfs_map_root(struct dentry *node, void *out)
 	return ext4_test_inode_flag(inode, EXT4_INODE_EXTENTS) ? 1 : 0;
 }
 
+/* The block of the device that holds one of the file; 0 in a hole. Takes the inode's lock. */
+int ldiskfs_bmap(struct dentry *node, u64 block, u64 *phys)
+{
+	sector_t b = block;
+	int err = bmap(d_inode(node), &b);
+
+	*phys = err ? 0 : b;
+	return err;
+}
+
 /*
  * Maps a new block and makes the file end at size, in the running handle. ext4's way to map a
  * block is a write of the page; the page is dropped before anybody writes it out, and what the

@@ -142,6 +142,7 @@ s64 ldiskfs_getxattr(struct dentry *node, const char *name, void *buf, u64 len);
 int ldiskfs_setxattr(struct dentry *node, const char *name, const void *buf, u64 len, int flags);
 s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len);
 
+int ldiskfs_bmap(struct dentry *node, u64 block, u64 *phys);
 int ldiskfs_map_root(struct dentry *node, void *out);
 void ldiskfs_set_size(struct dentry *node, u64 size);
 int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 size, u64 *phys);

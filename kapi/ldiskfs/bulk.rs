@@ -226,6 +226,57 @@ impl DataFile {
     }
 }
 
+/// A run of blocks of a file that lie together on the device, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extent {
+    /// Where it is in the file.
+    pub logical: u64,
+    /// Where it is on the device; none if its blocks are reserved but not written.
+    pub physical: Option<u64>,
+    /// Its length.
+    pub len: u64,
+}
+
+/// Blocks that are looked at for one extent.
+const EXTENT_BLOCKS: u64 = 8192;
+
+impl DataFile {
+    fn bmap(&self, block: u64) -> Result<u64> {
+        let mut phys = 0;
+        // SAFETY: the node is live, `phys` is valid.
+        check(unsafe { ffi::ldiskfs_bmap(self.node.raw(), block, &mut phys) })?;
+        Ok(phys)
+    }
+
+    /// The first extent that ends behind `off`; none behind the last. A long one comes in parts.
+    pub fn extent(&self, off: u64) -> Result<Option<Extent>> {
+        if in_handle() {
+            return Err(EDEADLK);
+        }
+        let bs = self.node.mount().block_size() as u64;
+        let start = match self.seek_data(off) {
+            Ok(n) => n / bs,
+            Err(e) if e == ENXIO => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let end = self.seek_hole(off.max(start * bs))?.div_ceil(bs);
+        let first = self.bmap(start)?;
+        let mut n = 1;
+        while start + n < end && n < EXTENT_BLOCKS {
+            let next = self.bmap(start + n)?;
+            if next != if first == 0 { 0 } else { first + n } {
+                break;
+            }
+            n += 1;
+        }
+        Ok(Some(Extent {
+            logical: start * bs,
+            physical: (first != 0).then_some(first * bs),
+            len: n * bs,
+        }))
+    }
+}
+
 impl Drop for DataFile {
     fn drop(&mut self) {
         // SAFETY: opened in `open`.

@@ -519,6 +519,13 @@ fn data() -> Result {
     check!(ok!(file.read(&mut back, 0, 8, pos + 50)) == 8);
     ok!(back.copy_out(0, &mut got[..8]));
     check!(&got[..8] == b"rwritten");
+    let (mut at, mut mapped) = (0, 0);
+    while let Some(e) = ok!(file.extent(at)) {
+        check!(e.logical >= at && e.physical.is_some());
+        mapped += e.len;
+        at = e.logical + e.len;
+    }
+    check!(mapped == (1 << 20) - 5 * 4096 + (1 << 20) + 6 * 4096);
     ok!(ok!(o.node()).truncate(10_000));
     check!(ok!(s.attr(&o)).size == 10_000 && ok!(s.attr(&o)).mtime == 1_700_000_000);
     check!(ok!(s.attr(&o)).version == 9);
