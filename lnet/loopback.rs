@@ -44,16 +44,21 @@ impl Loopback {
         Ok(lo)
     }
 
-    pub(crate) fn send(&self, out: Outgoing) -> Result {
+    /// Takes a message; gives it back if that fails.
+    pub(crate) fn send(&self, out: Outgoing) -> Result<(), (Outgoing, Error)> {
         {
             let mut q = self.queue.lock();
             if q.stopping {
-                return Err(ESHUTDOWN);
+                return Err((out, ESHUTDOWN));
             }
             if q.waiting.len() >= QUEUE_MAX {
-                return Err(ENOBUFS);
+                return Err((out, ENOBUFS));
             }
-            q.waiting.push_back(out, GFP_KERNEL)?;
+            if q.waiting.reserve(1, GFP_KERNEL).is_err() {
+                return Err((out, ENOMEM));
+            }
+            let kept = q.waiting.push_back(out, GFP_KERNEL);
+            debug_assert!(kept.is_ok());
         }
         self.work.notify_one();
         Ok(())
@@ -87,6 +92,10 @@ impl Loopback {
         let header = out.header;
         match lnet.incoming(&header) {
             Incoming::Discard => lnet.sent(out),
+            Incoming::Push => {
+                lnet.pushed(&header);
+                lnet.sent(out);
+            }
             Incoming::Later => {
                 // Give the services time; the order of messages does not matter to anybody.
                 let mut q = self.queue.lock();

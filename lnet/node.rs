@@ -54,6 +54,8 @@ pub(crate) enum Incoming {
         sink: Sink,
         accept: usize,
     },
+    /// Nowhere, but [`Lnet::pushed`] wants to know that all of it has come.
+    Push,
     /// Nowhere: it is read and forgotten.
     Discard,
     /// There is no room now: ask again soon.
@@ -230,24 +232,28 @@ impl Lnet {
             portal: args.portal,
             offset: args.offset,
         };
-        let sent = self
-            .header(args, payload.len(), command)
-            .and_then(|header| {
-                self.send(Outgoing {
-                    header,
-                    payload,
-                    response,
-                    sent: None,
-                })
-            });
+        let sent = match self.header(args, payload.len(), command) {
+            Ok(header) => self.send(Outgoing {
+                header,
+                payload,
+                response,
+                sent: None,
+            }),
+            Err(e) => return self.unsent(response, e).map(|()| None),
+        };
         match sent {
             Ok(()) => Ok(response.map(ResponseHandle)),
-            Err(e) => {
-                if let Some(id) = response {
-                    self.responses.cancel(id);
-                }
-                Err(e)
-            }
+            Err((_, e)) => self
+                .unsent(response, e)
+                .map(|()| response.map(ResponseHandle)),
+        }
+    }
+
+    /// A question could not be sent. Fine if the answer has failed already: that was told.
+    fn unsent(&self, response: Option<u64>, e: Error) -> Result {
+        match response {
+            Some(id) if !self.responses.withdraw(id) => Ok(()),
+            _ => Err(e),
         }
     }
 
@@ -270,17 +276,20 @@ impl Lnet {
             offset: args.offset,
             length,
         };
-        let sent = self.header(args, 0, command).and_then(|header| {
-            self.send(Outgoing {
-                header,
-                payload: Payload::Empty,
-                response: Some(id),
-                sent: None,
-            })
-        });
-        if let Err(e) = sent {
-            self.responses.cancel(id);
-            return Err(e);
+        let sent = match self.header(args, 0, command) {
+            Ok(header) => self
+                .send(Outgoing {
+                    header,
+                    payload: Payload::Empty,
+                    response: Some(id),
+                    sent: None,
+                })
+                .map_err(|(_, e)| e),
+            Err(e) => Err(e),
+        };
+        match sent {
+            Ok(()) => {}
+            Err(e) => self.unsent(Some(id), e)?,
         }
         Ok(ResponseHandle(id))
     }
@@ -290,13 +299,20 @@ impl Lnet {
         self.responses.cancel(h.0)
     }
 
-    pub(crate) fn send(&self, out: Outgoing) -> Result {
+    /// Sends a message; gives it back if that fails.
+    pub(crate) fn send(&self, out: Outgoing) -> Result<(), (Outgoing, Error)> {
         if self.is_local(&out.header.dest_nid) {
             let lo = self.loopback.lock().clone();
-            return lo.ok_or(ESHUTDOWN)?.send(out);
+            return match lo {
+                Some(lo) => lo.send(out),
+                None => Err((out, ESHUTDOWN)),
+            };
         }
         let s = self.socklnd.lock().clone();
-        s.ok_or(ESHUTDOWN)?.send(out)
+        match s {
+            Some(s) => s.send(out),
+            None => Err((out, ESHUTDOWN)),
+        }
     }
 
     /// The last connection to a peer is gone.
@@ -339,13 +355,16 @@ impl Lnet {
         match h.command {
             Command::Put {
                 portal: wire::lnet::RESERVED_PORTAL,
-                ack,
+                match_bits,
                 ..
             } => {
                 // A push: that it was received is all that the peer wants to know. Peers with
                 // several NIDs are told apart by them.
-                self.send_ack(h, ack, h.payload_length);
-                Incoming::Discard
+                if match_bits == wire::lnet::PING_MATCHBITS {
+                    Incoming::Push
+                } else {
+                    Incoming::Discard
+                }
             }
             Command::Put {
                 ack,
@@ -377,8 +396,16 @@ impl Lnet {
                 Incoming::Discard
             }
             Command::Reply { dst } => match self.responses.reply(&dst) {
+                Some((target, sink)) if h.payload_length as usize > sink.len => {
+                    // More than we have asked for.
+                    let (error, sink) = (EMSGSIZE, Some(sink));
+                    target
+                        .handler
+                        .event(target.cookie, Event::Failed { error, sink });
+                    Incoming::Discard
+                }
                 Some((target, sink)) => {
-                    let accept = (h.payload_length as usize).min(sink.len);
+                    let accept = h.payload_length as usize;
                     Incoming::Sink {
                         delivery: Delivery {
                             header: *h,
@@ -494,15 +521,15 @@ impl Lnet {
     }
 
     /// The way back of `h`.
-    fn back(&self, h: &Header, payload: usize, command: Command) -> Result<Header> {
-        Ok(Header {
+    fn back(&self, h: &Header, payload_length: u32, command: Command) -> Header {
+        Header {
             dest_nid: h.src_nid,
             src_nid: h.dest_nid,
             dest_pid: h.src_pid,
             src_pid: PID_LUSTRE,
-            payload_length: u32::try_from(payload)?,
+            payload_length,
             command,
-        })
+        }
     }
 
     fn send_ack(&self, h: &Header, dst: WireHandle, mlength: u32) {
@@ -517,16 +544,21 @@ impl Lnet {
             match_bits,
             mlength,
         };
-        let sent = self.back(h, 0, command).and_then(|header| {
-            self.send(Outgoing {
-                header,
-                payload: Payload::Empty,
-                response: None,
-                sent: None,
-            })
-        });
-        if let Err(e) = sent {
+        let out = Outgoing {
+            header: self.back(h, 0, command),
+            payload: Payload::Empty,
+            response: None,
+            sent: None,
+        };
+        if let Err((_, e)) = self.send(out) {
             pr_debug!("no ACK to {}: {:?}\n", h.src_nid, e);
+        }
+    }
+
+    /// A push has come, whole.
+    pub(crate) fn pushed(&self, h: &Header) {
+        if let Command::Put { ack, .. } = h.command {
+            self.send_ack(h, ack, h.payload_length);
         }
     }
 
@@ -560,18 +592,17 @@ impl Lnet {
             let len = len.min(length as usize);
             (Payload::Pages { pages, off, len }, Some(target))
         };
-        let sent = self
-            .back(h, payload.len(), Command::Reply { dst })
-            .and_then(|header| {
-                self.send(Outgoing {
-                    header,
-                    payload,
-                    response: None,
-                    sent,
-                })
-            });
-        if let Err(e) = sent {
+        let mut header = self.back(h, 0, Command::Reply { dst });
+        header.payload_length = payload.len() as u32;
+        let out = Outgoing {
+            header,
+            payload,
+            response: None,
+            sent,
+        };
+        if let Err((out, e)) = self.send(out) {
             pr_debug!("no REPLY to {}: {:?}\n", h.src_nid, e);
+            self.send_failed(out, e);
         }
     }
 }

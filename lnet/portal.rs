@@ -303,6 +303,12 @@ impl Portals {
                 accept: len.min(max),
             });
         }
+        if let Entry::Sink(sink) = &me.entry {
+            if len as usize > sink.len {
+                // No room: dropped, and no other entry is tried.
+                return None;
+            }
+        }
         let me = t.take(&place)?;
         drop(t);
         let target = Target {
@@ -311,7 +317,7 @@ impl Portals {
         };
         match me.entry {
             Entry::Sink(sink) => Some(PutMatch::Sink {
-                accept: len.min(u32::try_from(sink.len).unwrap_or(u32::MAX)),
+                accept: len,
                 target,
                 sink,
             }),

@@ -75,6 +75,11 @@ impl Responses {
         }
     }
 
+    /// Waits no more for what could not be asked. False: it has failed already, and that was told.
+    pub(crate) fn withdraw(&self, object: u64) -> bool {
+        self.take(object).is_some()
+    }
+
     /// An ACK came.
     pub(crate) fn ack(&self, h: &WireHandle, mlength: u32) {
         if h.interface.get() != self.interface {

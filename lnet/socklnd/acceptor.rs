@@ -78,7 +78,7 @@ impl Acceptor {
 
 fn handshake(lnd: &Arc<Socklnd>, nid: Nid, stream: TcpStream, from: SocketAddrV4) {
     let done = hello::answer(lnd, nid, &stream, from)
-        .and_then(|(peer, agreed)| lnd.adopt(&peer, stream, agreed, false));
+        .and_then(|(peer, agreed)| lnd.adopt(&peer, stream, agreed));
     if let Err(e) = done {
         pr_debug!("connection from {}: {:?}\n", from, e);
     }

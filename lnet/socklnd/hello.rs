@@ -14,8 +14,10 @@ use wire::socklnd::{
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-/// How long a peer may take for its part.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the active side may take for all that it has to say.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long we wait for the answer to our HELLO; its sender may have much to do.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Addresses that an old HELLO may carry.
 const NIPS_MAX: u32 = 16;
 
@@ -44,118 +46,149 @@ struct Hello {
     ctype: u32,
 }
 
-/// Magic and version.
-fn read_head(s: &TcpStream, timeout: Duration) -> Result<u32> {
-    let mut head = [0; 8];
-    s.recv_exact(&mut head, timeout)?;
-    let [a, b, c, d, e, f, g, h] = head;
-    let magic = u32::from_le_bytes([a, b, c, d]);
-    if magic != PROTO_MAGIC {
-        return Err(EPROTO);
-    }
-    Ok(u32::from_le_bytes([e, f, g, h]))
+/// A connection with a handshake going on, which has to be done by a certain time: a peer that
+/// sends a byte now and then does not hold a thread for long.
+struct Shake<'a> {
+    stream: &'a TcpStream,
+    deadline: Instant,
 }
 
-/// The rest of a HELLO.
-fn read_rest(s: &TcpStream, version: u32) -> Result<Hello> {
-    match version {
-        2 | 3 => {
-            let mut b = [0; size_of::<Hello3>()];
-            s.recv_exact(b.get_mut(8..).ok_or(EPROTO)?, TIMEOUT)?;
-            let h = Hello3::read_from_bytes(&b).map_err(|_| EPROTO)?;
-            let nips = h.nips.get();
-            if nips > NIPS_MAX {
-                return Err(EPROTO);
-            }
-            for _ in 0..nips {
-                let mut ip = [0; 4];
-                s.recv_exact(&mut ip, TIMEOUT)?;
-                if ip == [0; 4] {
+impl<'a> Shake<'a> {
+    fn new(stream: &'a TcpStream, limit: Duration) -> Self {
+        Shake {
+            stream,
+            deadline: Instant::now() + limit,
+        }
+    }
+
+    fn left(&self) -> Result<Duration> {
+        let left = self.deadline.duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ETIMEDOUT);
+        }
+        Ok(left)
+    }
+
+    fn read(&self, buf: &mut [u8]) -> Result {
+        self.stream.recv_exact(buf, self.left()?)
+    }
+
+    fn word(&self) -> Result<u32> {
+        let mut b = [0; 4];
+        self.read(&mut b)?;
+        Ok(u32::from_le_bytes(b))
+    }
+
+    fn write(&self, b: &[u8]) -> Result {
+        self.stream.send_all(b, self.left()?)
+    }
+
+    /// The version of the HELLO that comes.
+    fn version(&self) -> Result<u32> {
+        if self.word()? != PROTO_MAGIC {
+            return Err(EPROTO);
+        }
+        self.word()
+    }
+
+    /// The rest of it.
+    fn hello(&self, version: u32) -> Result<Hello> {
+        match version {
+            2 | 3 => {
+                let mut b = [0; size_of::<Hello3>()];
+                self.read(b.get_mut(8..).ok_or(EPROTO)?)?;
+                let h = Hello3::read_from_bytes(&b).map_err(|_| EPROTO)?;
+                let nips = h.nips.get();
+                if nips > NIPS_MAX {
                     return Err(EPROTO);
                 }
+                for _ in 0..nips {
+                    if self.word()? == 0 {
+                        return Err(EPROTO);
+                    }
+                }
+                Ok(Hello {
+                    version,
+                    src_nid: Nid::from_nid4(h.src_nid.get()),
+                    dst_nid: Nid::from_nid4(h.dst_nid.get()),
+                    src_pid: h.src_pid.get(),
+                    src_incarnation: h.src_incarnation.get(),
+                    ctype: h.ctype.get(),
+                })
             }
-            Ok(Hello {
-                version,
-                src_nid: Nid::from_nid4(h.src_nid.get()),
-                dst_nid: Nid::from_nid4(h.dst_nid.get()),
-                src_pid: h.src_pid.get(),
-                src_incarnation: h.src_incarnation.get(),
-                ctype: h.ctype.get(),
-            })
+            4 => {
+                let mut b = [0; size_of::<Hello4>()];
+                self.read(b.get_mut(8..).ok_or(EPROTO)?)?;
+                let h = Hello4::read_from_bytes(&b).map_err(|_| EPROTO)?;
+                Ok(Hello {
+                    version,
+                    src_nid: h.src_nid,
+                    dst_nid: h.dst_nid,
+                    src_pid: h.src_pid.get(),
+                    src_incarnation: h.src_incarnation.get(),
+                    ctype: h.ctype.get(),
+                })
+            }
+            _ => Err(EPROTONOSUPPORT),
         }
-        4 => {
-            let mut b = [0; size_of::<Hello4>()];
-            s.recv_exact(b.get_mut(8..).ok_or(EPROTO)?, TIMEOUT)?;
-            let h = Hello4::read_from_bytes(&b).map_err(|_| EPROTO)?;
-            Ok(Hello {
-                version,
-                src_nid: h.src_nid,
-                dst_nid: h.dst_nid,
-                src_pid: h.src_pid.get(),
-                src_incarnation: h.src_incarnation.get(),
-                ctype: h.ctype.get(),
-            })
-        }
-        _ => Err(EPROTONOSUPPORT),
     }
-}
 
-fn write(s: &TcpStream, h: &Hello) -> Result {
-    if h.version == 4 {
-        let mut w = Hello4::new_zeroed();
+    fn say(&self, h: &Hello) -> Result {
+        if h.version == 4 {
+            let mut w = Hello4::new_zeroed();
+            w.magic.set(PROTO_MAGIC);
+            w.version.set(4);
+            w.src_nid = h.src_nid;
+            w.dst_nid = h.dst_nid;
+            w.src_pid.set(h.src_pid);
+            w.src_incarnation.set(h.src_incarnation);
+            w.ctype.set(h.ctype);
+            return self.write(w.as_bytes());
+        }
+        let mut w = Hello3::new_zeroed();
         w.magic.set(PROTO_MAGIC);
-        w.version.set(4);
-        w.src_nid = h.src_nid;
-        w.dst_nid = h.dst_nid;
+        w.version.set(h.version);
+        w.src_nid.set(h.src_nid.to_nid4().ok_or(EAFNOSUPPORT)?);
+        w.dst_nid.set(h.dst_nid.to_nid4().ok_or(EAFNOSUPPORT)?);
         w.src_pid.set(h.src_pid);
         w.src_incarnation.set(h.src_incarnation);
         w.ctype.set(h.ctype);
-        return s.send_all(w.as_bytes(), TIMEOUT);
+        self.write(w.as_bytes())
     }
-    let mut w = Hello3::new_zeroed();
-    w.magic.set(PROTO_MAGIC);
-    w.version.set(h.version);
-    w.src_nid.set(h.src_nid.to_nid4().ok_or(EAFNOSUPPORT)?);
-    w.dst_nid.set(h.dst_nid.to_nid4().ok_or(EAFNOSUPPORT)?);
-    w.src_pid.set(h.src_pid);
-    w.src_incarnation.set(h.src_incarnation);
-    w.ctype.set(h.ctype);
-    s.send_all(w.as_bytes(), TIMEOUT)
-}
 
-/// The connection request; the NID that is wanted.
-fn read_request(s: &TcpStream) -> Result<Nid> {
-    let mut word = [0; 4];
-    s.recv_exact(&mut word, TIMEOUT)?;
-    let magic = u32::from_le_bytes(word);
-    let refuse = || -> Result<Nid> {
+    /// The connection request; the NID that is wanted.
+    fn request(&self) -> Result<Nid> {
+        let magic = self.word()?;
+        if magic == PROTO_MAGIC {
+            return self.refuse();
+        }
+        if magic != ACCEPTOR_MAGIC {
+            return Err(EPROTO);
+        }
+        match self.word()? {
+            1 => {
+                let mut nid = [0; 8];
+                self.read(&mut nid)?;
+                Ok(Nid::from_nid4(u64::from_le_bytes(nid)))
+            }
+            2 => {
+                let mut nid = [0; size_of::<Nid>()];
+                self.read(&mut nid)?;
+                Nid::read_from_bytes(&nid).map_err(|_| EPROTO)
+            }
+            _ => self.refuse(),
+        }
+    }
+
+    /// Tells a peer that asks in a way we do not know how we are asked.
+    fn refuse(&self) -> Result<Nid> {
         let r = ConnRequest1 {
             magic: ACCEPTOR_MAGIC.into(),
             version: 1.into(),
             nid: 0.into(),
         };
-        s.send_all(r.as_bytes(), TIMEOUT)?;
+        self.write(r.as_bytes())?;
         Err(EPROTONOSUPPORT)
-    };
-    if magic == PROTO_MAGIC {
-        return refuse();
-    }
-    if magic != ACCEPTOR_MAGIC {
-        return Err(EPROTO);
-    }
-    s.recv_exact(&mut word, TIMEOUT)?;
-    match u32::from_le_bytes(word) {
-        1 => {
-            let mut nid = [0; 8];
-            s.recv_exact(&mut nid, TIMEOUT)?;
-            Ok(Nid::from_nid4(u64::from_le_bytes(nid)))
-        }
-        2 => {
-            let mut nid = [0; size_of::<Nid>()];
-            s.recv_exact(&mut nid, TIMEOUT)?;
-            Nid::read_from_bytes(&nid).map_err(|_| EPROTO)
-        }
-        _ => refuse(),
     }
 }
 
@@ -166,10 +199,11 @@ pub(super) fn answer(
     s: &TcpStream,
     from: SocketAddrV4,
 ) -> Result<(Arc<Peer>, Agreed)> {
-    if read_request(s)? != nid {
+    let s = Shake::new(s, ACCEPT_TIMEOUT);
+    if s.request()? != nid {
         return Err(EADDRNOTAVAIL);
     }
-    let version = read_head(s, TIMEOUT)?;
+    let version = s.version()?;
     let ours = |version, dst_nid, ctype| Hello {
         version,
         src_nid: nid,
@@ -180,10 +214,10 @@ pub(super) fn answer(
     };
     if !(2..=4).contains(&version) {
         // Tell our version; the peer will come again with that.
-        write(s, &ours(3, nid, CONN_NONE))?;
+        s.say(&ours(3, nid, CONN_NONE))?;
         return Err(EPROTONOSUPPORT);
     }
-    let h = read_rest(s, version)?;
+    let h = s.hello(version)?;
     let theirs = ConnType::from_wire(h.ctype).ok_or(EPROTO)?;
     if h.src_nid.is_any() || h.src_nid.is_lo() {
         return Err(EPROTO);
@@ -200,11 +234,11 @@ pub(super) fn answer(
     let peer = lnd.peer(nid, who)?;
     match peer.judge(lnd, &agreed) {
         Verdict::Welcome => {
-            write(s, &ours(version, h.src_nid, agreed.ctype.to_wire()))?;
+            s.say(&ours(version, h.src_nid, agreed.ctype.to_wire()))?;
             Ok((peer, agreed))
         }
         Verdict::NotNow => {
-            write(s, &ours(version, h.src_nid, CONN_NONE))?;
+            s.say(&ours(version, h.src_nid, CONN_NONE))?;
             Err(EALREADY)
         }
     }
@@ -241,26 +275,26 @@ pub(super) fn dial(
     let local = ours.ipv4().ok_or(EAFNOSUPPORT)?;
     let remote = SocketAddrV4::new(theirs.ipv4().ok_or(EAFNOSUPPORT)?, lnd.lnet.config.port);
     let s = open(lnd, local, remote)?;
+    let shake = Shake::new(&s, ANSWER_TIMEOUT.min(lnd.lnet.config.timeout));
     let request = ConnRequest1 {
         magic: ACCEPTOR_MAGIC.into(),
         version: 1.into(),
         nid: theirs.to_nid4().ok_or(EAFNOSUPPORT)?.into(),
     };
-    s.send_all(request.as_bytes(), TIMEOUT)?;
-    write(
-        &s,
-        &Hello {
-            version,
-            src_nid: ours,
-            dst_nid: theirs,
-            src_pid: PID_LUSTRE,
-            src_incarnation: lnd.incarnation,
-            ctype: ctype.to_wire(),
-        },
-    )?;
-    let timeout = lnd.lnet.config.timeout;
-    let got = read_head(&s, timeout)?;
-    let h = read_rest(&s, got).map_err(|e| if e == EPROTONOSUPPORT { EPROTO } else { e })?;
+    shake.write(request.as_bytes())?;
+    shake.say(&Hello {
+        version,
+        src_nid: ours,
+        dst_nid: theirs,
+        src_pid: PID_LUSTRE,
+        src_incarnation: lnd.incarnation,
+        ctype: ctype.to_wire(),
+    })?;
+    let got = shake.version()?;
+    let h = shake.hello(got).map_err(|e| match e {
+        EPROTONOSUPPORT => EPROTO,
+        e => e,
+    })?;
     if h.src_nid != theirs || h.src_pid != PID_LUSTRE {
         pr_err!("{} claims to be {}\n", theirs, h.src_nid);
         return Err(EPROTO);

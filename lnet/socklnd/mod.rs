@@ -20,6 +20,7 @@ use conn::Conn;
 use hello::Agreed;
 use kapi::net::TcpStream;
 use kapi::prelude::*;
+use kapi::sync::atomic::{Acquire, Atomic, Full};
 use kapi::thread::JoinHandle;
 use peer::Peer;
 use sched::Scheduler;
@@ -27,7 +28,7 @@ use wire::nid::Nid;
 use wire::socklnd::ConnType;
 
 /// Threads that do handshakes, each way.
-const HANDSHAKE_THREADS: usize = 4;
+const HANDSHAKE_THREADS: usize = 8;
 /// Handshakes that may wait.
 const HANDSHAKES_MAX: usize = 256;
 /// How often connections are looked at for time-outs.
@@ -42,6 +43,7 @@ pub(crate) struct Socklnd {
     pub(crate) lnet: Arc<Lnet>,
     /// Tells this life from an earlier one.
     pub(crate) incarnation: u64,
+    stopping: Atomic<bool>,
     schedulers: KVec<Arc<Scheduler>>,
     connectors: Arc<Pool>,
     handshakes: Arc<Pool>,
@@ -58,7 +60,6 @@ pub(crate) struct Socklnd {
 }
 
 struct State {
-    stopping: bool,
     connections: usize,
     next_token: u64,
 }
@@ -67,7 +68,10 @@ impl Socklnd {
     pub(crate) fn start(lnet: &Arc<Lnet>) -> Result<Arc<Socklnd>> {
         let mut schedulers = KVec::new();
         for i in 0..kapi::thread::num_cpus().clamp(1, 8) {
-            schedulers.push(Scheduler::start(i)?, GFP_KERNEL)?;
+            if let Err(e) = Self::one_more(&mut schedulers, i) {
+                schedulers.iter().for_each(|s| s.stop());
+                return Err(e);
+            }
         }
         let s = Arc::pin_init(
             try_pin_init!(Socklnd {
@@ -78,8 +82,8 @@ impl Socklnd {
                 handshakes: Pool::start("socknal_hs", HANDSHAKE_THREADS, HANDSHAKES_MAX)?,
                 acceptors <- new_mutex!(KVec::new()),
                 peers <- new_mutex!(RBTree::new()),
+                stopping: Atomic::<bool>::new(false),
                 state <- new_mutex!(State {
-                    stopping: false,
                     connections: 0,
                     next_token: 1,
                 }),
@@ -93,6 +97,12 @@ impl Socklnd {
             return Err(e);
         }
         Ok(s)
+    }
+
+    fn one_more(schedulers: &mut KVec<Arc<Scheduler>>, index: usize) -> Result {
+        schedulers.reserve(1, GFP_KERNEL)?;
+        schedulers.push(Scheduler::start(index)?, GFP_KERNEL)?;
+        Ok(())
     }
 
     fn open(self: &Arc<Self>) -> Result {
@@ -110,7 +120,8 @@ impl Socklnd {
 
     /// Ends it: nothing is accepted, connected, sent or received any more.
     pub(crate) fn stop(&self) {
-        self.state.lock().stopping = true;
+        self.stopping.xchg(true, Full);
+        drop(self.state.lock());
         self.tick.notify_all();
         let acceptors = core::mem::take(&mut *self.acceptors.lock());
         for a in acceptors {
@@ -130,7 +141,7 @@ impl Socklnd {
     }
 
     fn is_stopping(&self) -> bool {
-        self.state.lock().stopping
+        self.stopping.load(Acquire)
     }
 
     /// The peer, made if it is not known.
@@ -151,12 +162,25 @@ impl Socklnd {
         Ok(peer)
     }
 
-    pub(crate) fn send(self: &Arc<Self>, out: Outgoing) -> Result {
-        if self.is_stopping() {
-            return Err(ESHUTDOWN);
+    /// Sends a message; gives it back if that fails.
+    ///
+    /// # Errors
+    /// `ESHUTDOWN`, and as [`Peer::send`].
+    pub(crate) fn send(self: &Arc<Self>, mut out: Outgoing) -> Result<(), (Outgoing, Error)> {
+        loop {
+            if self.is_stopping() {
+                return Err((out, ESHUTDOWN));
+            }
+            let sent = match self.peer(out.header.src_nid, out.header.dest_nid) {
+                Ok(peer) => peer.send(self, out),
+                Err(e) => Err((out, e)),
+            };
+            match sent {
+                // The peer was forgotten just now: there is a new one.
+                Err((o, ESTALE)) => out = o,
+                r => return r,
+            }
         }
-        let peer = self.peer(out.header.src_nid, out.header.dest_nid)?;
-        peer.send(self, out)
     }
 
     /// Has a connection to the peer made; the peer has noted that one is being made.
@@ -167,34 +191,36 @@ impl Socklnd {
 
     /// Connects with every type that is missing.
     fn connect(self: &Arc<Self>, peer: &Arc<Peer>) {
-        while let Some((ctype, version)) = peer.next_missing(self.lnet.config.conns_per_peer) {
+        let conns_per_peer = self.lnet.config.conns_per_peer;
+        // A peer that takes connections and closes them again, or changes its version each time,
+        // does not keep us here.
+        let attempts = wanted(conns_per_peer).iter().map(|w| w.1).sum::<usize>() + 2;
+        for _ in 0..attempts {
+            let Some((ctype, version)) = peer.next_missing(conns_per_peer) else {
+                return peer.connect_done(self);
+            };
             if self.is_stopping() {
                 return peer.connect_failed(self, ESHUTDOWN);
             }
             let made = hello::dial(self, peer, ctype, version)
-                .and_then(|(stream, agreed)| self.adopt(peer, stream, agreed, true));
+                .and_then(|(stream, agreed)| self.adopt(peer, stream, agreed));
             match made {
-                Ok(()) => {}
-                Err(EPROTONOSUPPORT) => {} // The peer has told its version: again, with that.
+                // Or the peer has told its version: again, with that.
+                Ok(()) | Err(EPROTONOSUPPORT) => {}
+                Err(EALREADY) => return peer.refused(self),
                 Err(e) => return peer.connect_failed(self, e),
             }
+        }
+        if peer.next_missing(conns_per_peer).is_some() {
+            return peer.connect_failed(self, ECONNRESET);
         }
         peer.connect_done(self);
     }
 
     /// Takes a connection into use.
-    fn adopt(
-        self: &Arc<Self>,
-        peer: &Arc<Peer>,
-        stream: TcpStream,
-        agreed: Agreed,
-        active: bool,
-    ) -> Result {
+    fn adopt(self: &Arc<Self>, peer: &Arc<Peer>, stream: TcpStream, agreed: Agreed) -> Result {
         let token = {
             let mut st = self.state.lock();
-            if st.stopping {
-                return Err(ESHUTDOWN);
-            }
             if st.connections >= self.lnet.config.connections_max {
                 return Err(EUSERS);
             }
@@ -203,62 +229,56 @@ impl Socklnd {
             st.next_token
         };
         let n = self.schedulers.len().max(1);
-        let made = || -> Result<Arc<Conn>> {
+        let made = || -> Result<(Arc<Conn>, &Arc<Scheduler>)> {
             let sched = self.schedulers.get(token as usize % n).ok_or(ESHUTDOWN)?;
             stream.set_nodelay(true)?;
             stream.set_keepalive(30, 5, 5)?;
-            let conn = Conn::new(self, peer, sched, stream, agreed, token, active)?;
+            let conn = Conn::new(self, peer, sched, stream, agreed, token)?;
             peer.add(&conn)?;
-            if let Err(e) = sched.add(&conn) {
-                peer.remove(&conn);
-                return Err(e);
-            }
-            Ok(conn)
+            Ok((conn, sched))
         };
-        match made() {
-            Ok(conn) => {
-                peer.flush(self);
-                conn.kick();
-                Ok(())
-            }
-            Err(e) => {
-                self.forget_one();
-                Err(e)
-            }
+        let (conn, sched) = made().inspect_err(|_| self.forget_one())?;
+        // From here on the connection's end is what undoes all this.
+        if let Err(e) = sched.add(&conn) {
+            conn.close(e);
+            return Err(e);
         }
+        if self.is_stopping() {
+            conn.close(ESHUTDOWN);
+            return Err(ESHUTDOWN);
+        }
+        peer.flush(self);
+        conn.kick();
+        Ok(())
     }
 
+    /// A connection has ended.
     fn forget_one(&self) {
         self.state.lock().connections -= 1;
     }
 
-    /// A connection has ended.
-    fn ended(&self, peer: &Arc<Peer>, error: Error) {
-        self.forget_one();
-        if peer.is_gone() {
-            {
-                let mut peers = self.peers.lock();
-                let key = peer.key();
-                let same = peers.get(&key).is_some_and(|p| Arc::ptr_eq(p, peer));
-                if same && peer.is_idle() {
-                    peers.remove(&key);
-                }
+    /// Forgets peers with which nothing is going on.
+    fn retire_idle(&self, all: &[Arc<Peer>]) {
+        for p in all {
+            let mut peers = self.peers.lock();
+            if p.retire() {
+                let gone = peers.remove(&p.key());
+                drop(peers);
+                drop(gone);
             }
-            self.lnet.peer_down(peer.key().1, error);
         }
     }
 
-    fn sweep(&self) {
+    fn sweep(self: &Arc<Self>) {
         loop {
             let st = self.state.lock();
-            if st.stopping {
+            if self.is_stopping() {
                 return;
             }
-            let (st, _) = self.tick.wait_timeout(st, SWEEP);
-            if st.stopping {
+            drop(self.tick.wait_timeout(st, SWEEP));
+            if self.is_stopping() {
                 return;
             }
-            drop(st);
             let mut all: KVec<Arc<Peer>> = KVec::new();
             {
                 let peers = self.peers.lock();
@@ -268,9 +288,10 @@ impl Socklnd {
                     }
                 }
             }
-            for p in all {
+            for p in all.iter() {
                 p.sweep(self, self.lnet.config.timeout);
             }
+            self.retire_idle(&all);
         }
     }
 }

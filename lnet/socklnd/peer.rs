@@ -8,15 +8,21 @@ use super::{wanted, PeerKey, Socklnd};
 use crate::node::Outgoing;
 use kapi::prelude::*;
 use wire::nid::Nid;
-use wire::socklnd::ConnType;
+use wire::socklnd::{ConnType, KEEPALIVE};
 
 /// Messages that may wait for a connection.
 const WAITING_MAX: usize = 4096;
 /// The shortest and the longest wait after a failed connect.
 const RECONNECT_MIN: Duration = Duration::from_secs(1);
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
-/// How often a peer may refuse a connection of one type before we live without it.
+/// How often a peer may put us off before we give up.
 const REFUSALS_MAX: u32 = 3;
+/// How long a peer may say nothing before we show it that we are still here, and how often.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// The smallest payload that goes over the connections for bulk, bytes.
+const BULK_MIN: usize = 1024 - FRAME_AND_HEADER;
+const FRAME_AND_HEADER: usize = size_of::<wire::socklnd::Frame>() + wire::lnet::HEADER4_SIZE;
 /// Connections of one type that a peer may open: more than anybody's `conns_per_peer`.
 const SAME_TYPE_MAX: usize = 16;
 
@@ -41,7 +47,13 @@ struct Inner {
     version: u32,
     refusals: u32,
     backoff: Duration,
+    /// A connect has failed: no other before that.
     not_before: Option<Instant>,
+    /// The peer has put us off: another attempt then, if something waits.
+    retry_at: Option<Instant>,
+    last_keepalive: Option<Instant>,
+    /// Nobody finds it any more.
+    retired: bool,
 }
 
 /// A peer, as reached from one of our NIDs.
@@ -67,6 +79,9 @@ impl Peer {
                     refusals: 0,
                     backoff: RECONNECT_MIN,
                     not_before: None,
+                    retry_at: None,
+                    last_keepalive: None,
+                    retired: false,
                 }),
             }),
             GFP_KERNEL,
@@ -81,15 +96,13 @@ impl Peer {
         self.inner.lock().version = version;
     }
 
-    /// No connection is left.
-    pub(super) fn is_gone(&self) -> bool {
-        self.inner.lock().conns.is_empty()
-    }
-
-    /// And nothing is going on.
-    pub(super) fn is_idle(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.conns.is_empty() && inner.waiting.is_empty() && !inner.connecting
+    /// Takes it out of use if nothing is going on. Called with the table of peers locked.
+    pub(super) fn retire(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let waits = inner.not_before.is_some_and(|t| Instant::now() < t);
+        let idle = inner.conns.is_empty() && inner.waiting.is_empty() && !inner.connecting;
+        inner.retired = idle && !waits;
+        inner.retired
     }
 
     /// Whether to take a connection that the peer opens (spec `lnet.md` §6.2).
@@ -112,25 +125,26 @@ impl Peer {
         };
         if stale {
             self.close(lnd, ECONNRESET);
+            self.inner.lock().version = 3;
             return Verdict::NotNow;
         }
         Verdict::Welcome
     }
 
+    /// A connection is there.
+    ///
+    /// # Errors
+    /// `ESTALE`: the peer is out of use. `ENOMEM`.
     pub(super) fn add(&self, conn: &Arc<Conn>) -> Result {
         let mut inner = self.inner.lock();
+        if inner.retired {
+            return Err(ESTALE);
+        }
         inner.conns.push(conn.clone(), GFP_KERNEL)?;
         inner.backoff = RECONNECT_MIN;
         inner.not_before = None;
+        inner.retry_at = None;
         Ok(())
-    }
-
-    /// Whether it was there.
-    pub(super) fn remove(&self, conn: &Arc<Conn>) -> bool {
-        let mut inner = self.inner.lock();
-        let before = inner.conns.len();
-        inner.conns.retain(|c| !Arc::ptr_eq(c, conn));
-        inner.conns.len() != before
     }
 
     /// The best connection for a message (spec `lnet.md` §6.4).
@@ -157,49 +171,62 @@ impl Peer {
             .or_else(|| of(ConnType::BulkOut))
     }
 
-    pub(super) fn send(self: &Arc<Self>, lnd: &Arc<Socklnd>, out: Outgoing) -> Result {
-        let bulk = out.payload.len() >= 1024;
-        let mut dial = false;
+    /// Sends a message, or keeps it until there is a connection; gives it back if that fails.
+    ///
+    /// # Errors
+    /// `ESTALE`: this peer is out of use, look again. `EHOSTUNREACH`: it could not be reached a
+    /// moment ago. `ENOBUFS`: too much waits. `ECONNRESET`, `ENOMEM`.
+    pub(super) fn send(
+        self: &Arc<Self>,
+        lnd: &Arc<Socklnd>,
+        out: Outgoing,
+    ) -> Result<(), (Outgoing, Error)> {
         let conn = {
             let mut inner = self.inner.lock();
-            let conn = Self::choose(&inner, bulk);
-            if conn.is_none() {
-                if let Some(t) = inner.not_before {
-                    if Instant::now() < t {
-                        return Err(EHOSTUNREACH);
-                    }
-                }
-                if inner.waiting.len() >= WAITING_MAX {
-                    return Err(ENOBUFS);
-                }
-                let w = Waiting {
-                    out,
-                    since: Instant::now(),
-                };
-                inner.waiting.push_back(w, GFP_KERNEL)?;
-                if !inner.connecting {
-                    inner.connecting = true;
-                    dial = true;
-                }
-                drop(inner);
-                if dial {
-                    if let Err(e) = lnd.connect_later(self) {
-                        self.connect_failed(lnd, e);
-                    }
-                }
-                return Ok(());
+            if inner.retired {
+                return Err((out, ESTALE));
             }
-            conn
+            match Self::choose(&inner, out.payload.len() >= BULK_MIN) {
+                Some(conn) => conn,
+                None => {
+                    if inner.not_before.is_some_and(|t| Instant::now() < t) {
+                        return Err((out, EHOSTUNREACH));
+                    }
+                    if inner.waiting.len() >= WAITING_MAX {
+                        return Err((out, ENOBUFS));
+                    }
+                    if inner.waiting.reserve(1, GFP_KERNEL).is_err() {
+                        return Err((out, ENOMEM));
+                    }
+                    let since = Instant::now();
+                    let kept = inner.waiting.push_back(Waiting { out, since }, GFP_KERNEL);
+                    debug_assert!(kept.is_ok());
+                    if inner.connecting || inner.retry_at.is_some() {
+                        return Ok(());
+                    }
+                    inner.connecting = true;
+                    drop(inner);
+                    if let Err(e) = lnd.connect_later(self) {
+                        // No thread for it now: the sweep tries again.
+                        pr_debug!("connect to {} put off: {:?}\n", self.theirs, e);
+                        self.put_off();
+                    }
+                    return Ok(());
+                }
+            }
         };
-        conn.ok_or(EHOSTUNREACH)?.enqueue(out)
+        conn.enqueue(out)
+    }
+
+    fn put_off(&self) {
+        let mut inner = self.inner.lock();
+        inner.connecting = false;
+        inner.retry_at = Some(Instant::now() + RECONNECT_MIN);
     }
 
     /// What we have to dial next, and in which version; `None`: all is there.
     pub(super) fn next_missing(&self, conns_per_peer: u32) -> Option<(ConnType, u32)> {
         let inner = self.inner.lock();
-        if inner.refusals >= REFUSALS_MAX {
-            return None;
-        }
         let count = |t| inner.conns.iter().filter(|c| c.agreed.ctype == t).count();
         let missing = wanted(conns_per_peer)
             .into_iter()
@@ -209,14 +236,14 @@ impl Peer {
     }
 
     /// Sends what waited.
-    pub(super) fn flush(self: &Arc<Self>, lnd: &Arc<Socklnd>) {
+    pub(super) fn flush(&self, lnd: &Arc<Socklnd>) {
         loop {
             let (conn, out) = {
                 let mut inner = self.inner.lock();
                 let Some(w) = inner.waiting.front() else {
                     return;
                 };
-                let Some(conn) = Self::choose(&inner, w.out.payload.len() >= 1024) else {
+                let Some(conn) = Self::choose(&inner, w.out.payload.len() >= BULK_MIN) else {
                     return;
                 };
                 let Some(w) = inner.waiting.pop_front() else {
@@ -224,13 +251,13 @@ impl Peer {
                 };
                 (conn, w.out)
             };
-            if let Err((out, e)) = conn.try_enqueue(out) {
+            if let Err((out, e)) = conn.enqueue(out) {
                 lnd.lnet.send_failed(out, e);
             }
         }
     }
 
-    pub(super) fn connect_done(self: &Arc<Self>, lnd: &Arc<Socklnd>) {
+    pub(super) fn connect_done(&self, lnd: &Arc<Socklnd>) {
         {
             let mut inner = self.inner.lock();
             inner.connecting = false;
@@ -239,8 +266,22 @@ impl Peer {
         self.flush(lnd);
     }
 
+    /// The peer has put us off: it dials us just now, or has still to forget our earlier life.
+    pub(super) fn refused(&self, lnd: &Arc<Socklnd>) {
+        let give_up = {
+            let mut inner = self.inner.lock();
+            inner.refusals += 1;
+            inner.conns.is_empty() && inner.refusals >= REFUSALS_MAX
+        };
+        if give_up {
+            return self.connect_failed(lnd, EHOSTUNREACH);
+        }
+        self.put_off();
+        self.flush(lnd);
+    }
+
     /// A connect has failed. What waits fails too, unless there is another connection.
-    pub(super) fn connect_failed(self: &Arc<Self>, lnd: &Arc<Socklnd>, e: Error) {
+    pub(super) fn connect_failed(&self, lnd: &Arc<Socklnd>, e: Error) {
         let waiting = {
             let mut inner = self.inner.lock();
             inner.connecting = false;
@@ -254,63 +295,86 @@ impl Peer {
             core::mem::take(&mut inner.waiting)
         };
         pr_debug!("cannot connect to {}: {:?}\n", self.theirs, e);
-        self.fail_all(lnd, waiting, e);
+        fail_all(lnd, waiting, e);
         lnd.lnet.peer_down(self.theirs, e);
-    }
-
-    fn fail_all(&self, lnd: &Socklnd, mut waiting: Deque<Waiting>, e: Error) {
-        while let Some(w) = waiting.pop_front() {
-            lnd.lnet.send_failed(w.out, e);
-        }
     }
 
     /// Closes all connections; what waits for one fails.
     pub(super) fn close(&self, lnd: &Socklnd, e: Error) {
         let (conns, waiting) = {
             let mut inner = self.inner.lock();
-            let mut conns: KVec<Arc<Conn>> = KVec::new();
-            for c in inner.conns.iter() {
-                if conns.push(c.clone(), GFP_KERNEL).is_err() {
-                    break;
-                }
-            }
-            (conns, core::mem::take(&mut inner.waiting))
+            (
+                core::mem::take(&mut inner.conns),
+                core::mem::take(&mut inner.waiting),
+            )
         };
-        for c in conns {
-            c.close(e);
+        for c in conns.iter() {
+            c.end(e);
         }
-        self.fail_all(lnd, waiting, e);
+        fail_all(lnd, waiting, e);
+        if !conns.is_empty() {
+            lnd.lnet.peer_down(self.theirs, e);
+        }
     }
 
-    /// Looks for what has waited too long.
-    pub(super) fn sweep(&self, lnd: &Socklnd, timeout: Duration) {
+    /// Looks for what has waited too long, and for what is to be done by the clock.
+    pub(super) fn sweep(self: &Arc<Self>, lnd: &Arc<Socklnd>, timeout: Duration) {
         let now = Instant::now();
-        let mut late: KVec<Arc<Conn>> = KVec::new();
         let mut expired = Deque::new();
-        {
+        let (stuck, dial, quiet) = {
             let mut inner = self.inner.lock();
-            for c in inner.conns.iter() {
-                if c.is_stuck(now, timeout) && late.push(c.clone(), GFP_KERNEL).is_err() {
+            while let Some(w) = inner.waiting.front() {
+                if now.duration_since(w.since) <= timeout || expired.reserve(1, GFP_KERNEL).is_err()
+                {
                     break;
                 }
+                let kept = inner
+                    .waiting
+                    .pop_front()
+                    .map(|w| expired.push_back(w, GFP_KERNEL));
+                debug_assert!(matches!(kept, Some(Ok(()))));
             }
-            while inner
-                .waiting
-                .front()
-                .is_some_and(|w| now.duration_since(w.since) > timeout)
-            {
-                let Some(w) = inner.waiting.pop_front() else {
-                    break;
-                };
-                if let Err(e) = expired.push_back(w, GFP_KERNEL) {
-                    pr_err!("a message is lost: {:?}\n", Error::from(e));
-                }
+            let due = inner.retry_at.is_some_and(|t| now >= t);
+            let dial = due && !inner.connecting && !inner.waiting.is_empty();
+            if due {
+                inner.retry_at = None;
             }
-        }
-        self.fail_all(lnd, expired, ETIMEDOUT);
-        if !late.is_empty() {
+            inner.connecting |= dial;
+            let stuck = inner.conns.iter().any(|c| c.is_stuck(now, timeout));
+            (stuck, dial, inner.quiet_conn(now))
+        };
+        fail_all(lnd, expired, ETIMEDOUT);
+        if stuck {
             pr_warn!("{}: no progress for {:?}, closing\n", self.theirs, timeout);
-            self.close(lnd, ETIMEDOUT);
+            return self.close(lnd, ETIMEDOUT);
         }
+        if dial && lnd.connect_later(self).is_err() {
+            self.put_off();
+        }
+        if let Some(c) = quiet {
+            c.enqueue_noop(KEEPALIVE);
+        }
+    }
+}
+
+impl Inner {
+    /// The connection to send a keepalive on, if it is time for one.
+    fn quiet_conn(&mut self, now: Instant) -> Option<Arc<Conn>> {
+        let asked = self
+            .last_keepalive
+            .is_some_and(|t| now.duration_since(t) < KEEPALIVE_EVERY);
+        if asked || self.conns.iter().any(|c| c.silence(now) < KEEPALIVE_IDLE) {
+            return None;
+        }
+        let of_type = |c: &&Arc<Conn>| c.agreed.ctype == ConnType::BulkIn && c.queued() == 0;
+        let conn = self.conns.iter().find(of_type)?.clone();
+        self.last_keepalive = Some(now);
+        Some(conn)
+    }
+}
+
+fn fail_all(lnd: &Socklnd, mut waiting: Deque<Waiting>, e: Error) {
+    while let Some(w) = waiting.pop_front() {
+        lnd.lnet.send_failed(w.out, e);
     }
 }

@@ -12,13 +12,16 @@ use crate::node::{Delivery, Incoming};
 use kapi::prelude::*;
 use kapi::sync::atomic::Relaxed;
 use wire::lnet::{Header, HEADER16_SIZE, HEADER4_SIZE};
-use wire::socklnd::{Frame, FRAME_LNET, FRAME_NOOP};
+use wire::socklnd::{Frame, FRAME_LNET, FRAME_NOOP, KEEPALIVE};
 use zerocopy::FromBytes;
 
 /// Size of the buffer for heads.
 const STAGING: usize = 8192;
-/// What one connection may do before others have their turn.
+/// What one connection may do before others have their turn, bytes.
 const TURN: usize = 1 << 20;
+/// How long a message may hold up what comes behind it before it is dropped; its sender will send
+/// it again.
+const STALL_MAX: Duration = Duration::from_secs(2);
 
 /// Where the bytes of a payload go.
 enum Dest {
@@ -32,6 +35,7 @@ enum Dest {
         sink: Sink,
         accept: usize,
     },
+    Push(Header),
     Nowhere,
 }
 
@@ -41,7 +45,11 @@ enum State {
     /// The LNet header comes next.
     Header { zc: u64 },
     /// It was read, but there is no room for its payload.
-    Stalled { header: Header, zc: u64 },
+    Stalled {
+        header: Header,
+        zc: u64,
+        since: Instant,
+    },
     /// `got` of `len` bytes of the payload are here.
     Payload {
         dest: Dest,
@@ -49,6 +57,31 @@ enum State {
         len: usize,
         zc: u64,
     },
+}
+
+/// How far receiving got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Progress {
+    /// Nothing more is there; the poller will tell.
+    Idle,
+    /// There may be more, but others have their turn.
+    More,
+    /// There is no room for what has come.
+    Stalled,
+}
+
+/// What was being received when the connection ended.
+pub(super) struct Broken(Dest);
+
+impl Broken {
+    /// Whoever gave memory for it gets it back.
+    pub(super) fn fail(self, lnd: &Socklnd, error: Error) {
+        match self.0 {
+            Dest::Message { delivery, .. } => lnd.lnet.broken(delivery, None, error),
+            Dest::Sink { delivery, sink, .. } => lnd.lnet.broken(delivery, Some(sink), error),
+            Dest::Push(_) | Dest::Nowhere => {}
+        }
+    }
 }
 
 /// The receiving side of a connection.
@@ -70,112 +103,89 @@ impl Receiver {
         })
     }
 
-    /// Receives until nothing is there (`false`), or this connection's turn is over or it waits
-    /// for room (`true`).
+    /// Receives until nothing is there, this connection's turn is over, or it waits for room.
     ///
     /// # Errors
-    /// The connection is to be closed: `ECONNRESET` at its end, `EPROTO`, `ENOMEM`, or what the
-    /// socket says.
-    pub(super) fn run(&mut self, c: &Arc<Conn>) -> Result<bool> {
+    /// The connection is to be closed: `ECONNRESET` at its end, `EPROTO`, or what the socket says.
+    pub(super) fn run(&mut self, c: &Arc<Conn>) -> Result<Progress> {
         let mut budget = TURN;
-        loop {
-            if budget == 0 {
-                return Ok(true);
-            }
+        while budget > 0 {
             let state = core::mem::replace(&mut self.state, State::Frame);
             match state {
                 State::Frame => match self.head::<{ size_of::<Frame>() }>(c)? {
                     None => {
                         c.receiving.store(self.end > self.start, Relaxed);
-                        return Ok(false);
+                        return Ok(Progress::Idle);
                     }
-                    Some(b) => self.frame(c, &b)?,
+                    Some(b) => {
+                        self.frame(c, &b)?;
+                        budget = budget.saturating_sub(b.len());
+                    }
                 },
                 State::Header { zc } => {
-                    let header = match c.agreed.version {
-                        4 => self.head::<HEADER16_SIZE>(c)?.map(|b| Header::decode16(&b)),
-                        _ => self.head::<HEADER4_SIZE>(c)?.map(|b| Header::decode4(&b)),
-                    };
-                    let Some(header) = header else {
+                    let Some(header) = self.header(c)? else {
                         self.state = State::Header { zc };
-                        return Ok(false);
+                        return Ok(Progress::Idle);
                     };
-                    let mut header = header.map_err(|e| {
-                        pr_warn!("bad message from {}: {:?}\n", c.peer.key().1, e);
-                        EPROTO
-                    })?;
-                    if let Some(nid) = c.agreed.forced {
-                        header.src_nid = nid;
-                    }
-                    self.state = State::Stalled { header, zc };
-                }
-                State::Stalled { header, zc } => {
-                    let len = header.payload_length as usize;
-                    let dest = match c.lnd.lnet.incoming(&header) {
-                        Incoming::Later => {
-                            self.state = State::Stalled { header, zc };
-                            return Ok(true);
-                        }
-                        Incoming::Discard => Dest::Nowhere,
-                        Incoming::Message { delivery, accept } => Dest::Message {
-                            delivery,
-                            data: KVVec::with_capacity(accept, GFP_KERNEL)?,
-                            accept,
-                        },
-                        Incoming::Sink {
-                            delivery,
-                            sink,
-                            accept,
-                        } => Dest::Sink {
-                            delivery,
-                            sink,
-                            accept,
-                        },
-                    };
-                    self.state = State::Payload {
-                        dest,
-                        got: 0,
-                        len,
+                    self.state = State::Stalled {
+                        header,
                         zc,
+                        since: Instant::now(),
                     };
                 }
+                State::Stalled { header, zc, since } => match self.destination(c, &header, since) {
+                    Some(dest) => {
+                        c.receiving.store(true, Relaxed);
+                        c.moved();
+                        self.state = State::Payload {
+                            dest,
+                            got: 0,
+                            len: header.payload_length as usize,
+                            zc,
+                        };
+                    }
+                    None => {
+                        // It is not the peer that does not move.
+                        c.receiving.store(false, Relaxed);
+                        self.state = State::Stalled { header, zc, since };
+                        return Ok(Progress::Stalled);
+                    }
+                },
                 State::Payload {
                     mut dest,
-                    mut got,
+                    got,
                     len,
                     zc,
                 } => {
                     let r = self.payload(c, &mut dest, got, len);
-                    match r {
-                        Ok(n) => got += n,
-                        Err(EAGAIN) => {}
-                        Err(e) => {
-                            self.state = State::Payload { dest, got, len, zc };
-                            return Err(e);
-                        }
-                    }
-                    if got < len {
-                        self.state = State::Payload { dest, got, len, zc };
-                        if r.is_err() {
-                            return Ok(false);
+                    let n = r.unwrap_or(0);
+                    if got + n < len {
+                        self.state = State::Payload {
+                            dest,
+                            got: got + n,
+                            len,
+                            zc,
+                        };
+                        match r {
+                            Ok(_) => {}
+                            Err(EAGAIN) => return Ok(Progress::Idle),
+                            Err(e) => return Err(e),
                         }
                     } else {
-                        self.complete(c, dest, zc)?;
+                        self.complete(c, dest, zc);
                     }
-                    budget = budget.saturating_sub(r.unwrap_or(0).max(256));
+                    budget = budget.saturating_sub(n.max(256));
                 }
             }
         }
+        Ok(Progress::More)
     }
 
-    /// The connection ends: whoever gave memory for what was being received gets it back.
-    pub(super) fn abort(&mut self, lnd: &Socklnd, error: Error) {
-        if let State::Payload { dest, .. } = core::mem::replace(&mut self.state, State::Frame) {
-            match dest {
-                Dest::Message { delivery, .. } => lnd.lnet.broken(delivery, None, error),
-                Dest::Sink { delivery, sink, .. } => lnd.lnet.broken(delivery, Some(sink), error),
-                Dest::Nowhere => {}
-            }
+    /// The connection has ended: what was being received.
+    pub(super) fn abandon(&mut self) -> Broken {
+        match core::mem::replace(&mut self.state, State::Frame) {
+            State::Payload { dest, .. } => Broken(dest),
+            _ => Broken(Dest::Nowhere),
         }
     }
 
@@ -209,20 +219,92 @@ impl Receiver {
 
     fn frame(&mut self, c: &Conn, b: &[u8]) -> Result {
         let f = Frame::ref_from_bytes(b).map_err(|_| EPROTO)?;
-        // We never ask for acknowledgments, so only keepalives can carry a cookie.
-        match f.kind.get() {
-            FRAME_NOOP => self.state = State::Frame,
-            FRAME_LNET => {
-                self.state = State::Header {
-                    zc: f.zc_request.get(),
-                }
+        let (kind, ack) = (f.kind.get(), f.zc_ack.get());
+        // We never ask for acknowledgments, so nothing but a keepalive can carry a cookie here.
+        let good = match kind {
+            FRAME_NOOP => {
+                (ack == 0 || ack == KEEPALIVE) && f.zc_request.get() == 0 && f.csum.get() == 0
             }
-            k => {
-                pr_warn!("bad frame {:#x} from {}\n", k, c.peer.key().1);
-                return Err(EPROTO);
-            }
+            FRAME_LNET => ack == 0,
+            _ => false,
+        };
+        if !good {
+            pr_warn!("bad frame {:#x} from {}\n", kind, c.peer.key().1);
+            return Err(EPROTO);
+        }
+        if kind == FRAME_LNET {
+            self.state = State::Header {
+                zc: f.zc_request.get(),
+            };
         }
         Ok(())
+    }
+
+    /// The LNet header, if it is here.
+    fn header(&mut self, c: &Conn) -> Result<Option<Header>> {
+        let header = match c.agreed.version {
+            4 => self.head::<HEADER16_SIZE>(c)?.map(|b| Header::decode16(&b)),
+            _ => self.head::<HEADER4_SIZE>(c)?.map(|b| Header::decode4(&b)),
+        };
+        let Some(header) = header else {
+            return Ok(None);
+        };
+        let (ours, theirs) = c.peer.key();
+        let mut header = header.map_err(|e| {
+            pr_warn!("bad message from {}: {:?}\n", theirs, e);
+            EPROTO
+        })?;
+        if let Some(nid) = c.agreed.forced {
+            header.src_nid = nid;
+        }
+        if header.dest_nid != ours
+            && (header.dest_nid.net() == ours.net() || c.lnd.lnet.is_local(&header.dest_nid))
+        {
+            pr_warn!("{} takes us for {}\n", theirs, header.dest_nid);
+            return Err(EPROTO);
+        }
+        Ok(Some(header))
+    }
+
+    /// Where the payload of a message goes; `None`: there is no room now.
+    fn destination(&self, c: &Conn, header: &Header, since: Instant) -> Option<Dest> {
+        let (_, theirs) = c.peer.key();
+        if header.src_nid != theirs && header.src_nid.net() == theirs.net() {
+            // Nobody speaks for a neighbour.
+            pr_warn!("{} claims to be {}\n", theirs, header.src_nid);
+            return Some(Dest::Nowhere);
+        }
+        Some(match c.lnd.lnet.incoming(header) {
+            Incoming::Later if since.elapsed() < STALL_MAX => return None,
+            Incoming::Later => {
+                pr_warn!("no room for a message from {}, dropped\n", header.src_nid);
+                Dest::Nowhere
+            }
+            Incoming::Discard => Dest::Nowhere,
+            Incoming::Push => Dest::Push(*header),
+            Incoming::Message { delivery, accept } => {
+                match KVVec::with_capacity(accept, GFP_KERNEL) {
+                    Ok(data) => Dest::Message {
+                        delivery,
+                        data,
+                        accept,
+                    },
+                    Err(e) => {
+                        c.lnd.lnet.broken(delivery, None, e.into());
+                        Dest::Nowhere
+                    }
+                }
+            }
+            Incoming::Sink {
+                delivery,
+                sink,
+                accept,
+            } => Dest::Sink {
+                delivery,
+                sink,
+                accept,
+            },
+        })
     }
 
     /// Receives some of a payload of which `got` of `len` bytes are here.
@@ -232,55 +314,57 @@ impl Receiver {
             return Ok(0);
         }
         if self.start == self.end {
-            if let Dest::Sink { sink, accept, .. } = dest {
-                if got < *accept {
+            match dest {
+                // The bulk of it, straight to its place.
+                Dest::Sink { sink, accept, .. } if got < *accept => {
                     let room = *accept - got;
                     let n = c
                         .stream
                         .try_recv_pages(&mut sink.pages, sink.off + got, room)?;
-                    return if n == 0 {
-                        Err(EPROTO)
-                    } else {
-                        c.moved();
-                        Ok(n)
-                    };
+                    return Self::moved(c, n);
+                }
+                _ => {
+                    let most = left.min(self.staging.len());
+                    let room = self.staging.get_mut(..most).ok_or(EINVAL)?;
+                    let n = c.stream.try_recv(room)?;
+                    (self.start, self.end) = (0, Self::moved(c, n)?);
                 }
             }
-            let most = left.min(self.staging.len());
-            let n = c
-                .stream
-                .try_recv(self.staging.get_mut(..most).ok_or(EINVAL)?)?;
-            if n == 0 {
-                return Err(EPROTO);
-            }
-            c.moved();
-            (self.start, self.end) = (0, n);
         }
         let staged = (self.end - self.start).min(left);
         let from = self
             .staging
             .get(self.start..self.start + staged)
             .ok_or(EINVAL)?;
-        let accepted = |accept: usize| {
-            from.get(..accept.saturating_sub(got).min(staged))
-                .ok_or(EINVAL)
-        };
         match dest {
             Dest::Message { data, accept, .. } => {
-                data.extend_from_slice(accepted(*accept)?, GFP_KERNEL)?;
+                let take = accept.saturating_sub(got).min(staged);
+                data.extend_from_slice(from.get(..take).ok_or(EINVAL)?, GFP_KERNEL)?;
             }
             Dest::Sink { sink, accept, .. } => {
-                sink.pages.copy_in(sink.off + got, accepted(*accept)?)?;
+                let take = accept.saturating_sub(got).min(staged);
+                let take = from.get(..take).ok_or(EINVAL)?;
+                if !take.is_empty() {
+                    sink.pages.copy_in(sink.off + got, take)?;
+                }
             }
-            Dest::Nowhere => {}
+            Dest::Push(_) | Dest::Nowhere => {}
         }
         self.start += staged;
         Ok(staged)
     }
 
+    /// Bytes came, or the end in the middle of a frame.
+    fn moved(c: &Conn, n: usize) -> Result<usize> {
+        if n == 0 {
+            return Err(EPROTO);
+        }
+        c.moved();
+        Ok(n)
+    }
+
     /// A message is here, whole.
-    fn complete(&mut self, c: &Arc<Conn>, dest: Dest, zc: u64) -> Result {
-        self.state = State::Frame;
+    fn complete(&mut self, c: &Arc<Conn>, dest: Dest, zc: u64) {
         if zc != 0 {
             c.acknowledge(zc);
         }
@@ -291,8 +375,8 @@ impl Receiver {
                 sink,
                 accept,
             } => c.lnd.lnet.filled(delivery, sink, accept),
+            Dest::Push(header) => c.lnd.lnet.pushed(&header),
             Dest::Nowhere => {}
         }
-        Ok(())
     }
 }

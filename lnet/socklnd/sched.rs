@@ -14,8 +14,12 @@ const RETRY: Duration = Duration::from_millis(5);
 
 struct Inner {
     conns: RBTree<u64, Arc<Conn>>,
-    /// Connections with more to do, or that wait for room.
+    /// Connections with more to do, each once.
     again: Deque<u64>,
+    /// Connections that wait for room, each once.
+    stalled: Deque<u64>,
+    /// There was no memory for an entry of a queue: all connections are looked at.
+    rescan: bool,
     stopping: bool,
 }
 
@@ -37,6 +41,8 @@ impl Scheduler {
                 inner <- new_mutex!(Inner {
                     conns: RBTree::new(),
                     again: Deque::new(),
+                    stalled: Deque::new(),
+                    rescan: false,
                     stopping: false,
                 }),
                 thread <- new_mutex!(None),
@@ -59,11 +65,12 @@ impl Scheduler {
                 .conns
                 .try_create_and_insert(conn.token, conn.clone(), GFP_KERNEL)?;
         }
-        if let Err(e) = self.poller.register(&conn.stream, conn.token) {
-            self.inner.lock().conns.remove(&conn.token);
-            return Err(e);
+        let registered = self.poller.register(&conn.stream, conn.token);
+        if registered.is_err() || conn.is_closed() {
+            // Closed by another thread before it was known here.
+            self.remove(conn);
         }
-        Ok(())
+        registered
     }
 
     pub(super) fn remove(&self, conn: &Arc<Conn>) {
@@ -73,15 +80,32 @@ impl Scheduler {
     }
 
     /// Has the thread look at a connection though no event comes.
-    pub(super) fn again(&self, token: u64) {
-        let queued = self.inner.lock().again.push_back(token, GFP_KERNEL);
-        if queued.is_err() {
-            pr_err!("no memory to come back to a connection\n");
+    pub(super) fn again(&self, conn: &Conn) {
+        if conn.in_again.set() {
+            return;
+        }
+        {
+            let mut inner = self.inner.lock();
+            if inner.again.push_back(conn.token, GFP_KERNEL).is_err() {
+                conn.in_again.clear();
+                inner.rescan = true;
+            }
         }
         self.poller.wake();
     }
 
-    /// Ends the thread. The connections are closed by their peers.
+    fn stall(&self, conn: &Conn) {
+        if conn.in_stalled.set() {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if inner.stalled.push_back(conn.token, GFP_KERNEL).is_err() {
+            conn.in_stalled.clear();
+            inner.rescan = true;
+        }
+    }
+
+    /// Ends the thread. Not to be called from it.
     pub(super) fn stop(&self) {
         self.inner.lock().stopping = true;
         self.poller.wake();
@@ -99,15 +123,21 @@ impl Scheduler {
 
     fn run(&self) {
         let mut events = [Event::default(); BATCH];
+        let mut last_retry = Instant::now();
         loop {
-            let (waiting, stopping) = {
+            let timeout = {
                 let inner = self.inner.lock();
-                (inner.again.len(), inner.stopping)
+                if inner.stopping {
+                    return;
+                }
+                if !inner.again.is_empty() || inner.rescan {
+                    Some(Duration::ZERO)
+                } else if !inner.stalled.is_empty() {
+                    Some(RETRY)
+                } else {
+                    None
+                }
             };
-            if stopping {
-                return;
-            }
-            let timeout = if waiting > 0 { Some(RETRY) } else { None };
             let n = match self.poller.wait(&mut events, timeout) {
                 Ok(n) => n,
                 Err(e) => {
@@ -121,30 +151,59 @@ impl Scheduler {
                     self.serve(&c, e.readable, e.writable);
                 }
             }
-            // Those that were there before; what they add comes in the next round.
-            let mut round = self.inner.lock().again.len();
-            while round > 0 {
-                round -= 1;
-                let Some(token) = self.inner.lock().again.pop_front() else {
-                    break;
-                };
-                if let Some(c) = self.conn(token) {
-                    self.serve(&c, true, true);
-                }
+            self.round(|i| &mut i.again, |c| c.in_again.clear());
+            if last_retry.elapsed() >= RETRY {
+                last_retry = Instant::now();
+                self.round(|i| &mut i.stalled, |c| c.in_stalled.clear());
+                self.rescan();
             }
         }
     }
 
+    /// Serves those that are in a queue now; what they add comes in the next round.
+    fn round(&self, queue: fn(&mut Inner) -> &mut Deque<u64>, taken: fn(&Conn)) {
+        let mut left = queue(&mut self.inner.lock()).len();
+        while left > 0 {
+            left -= 1;
+            let conn = {
+                let mut inner = self.inner.lock();
+                let Some(token) = queue(&mut inner).pop_front() else {
+                    return;
+                };
+                inner.conns.get(&token).cloned()
+            };
+            if let Some(c) = conn {
+                taken(&c);
+                self.serve(&c, true, false);
+            }
+        }
+    }
+
+    fn rescan(&self) {
+        if !core::mem::take(&mut self.inner.lock().rescan) {
+            return;
+        }
+        let mut at = 0;
+        loop {
+            let c = {
+                let inner = self.inner.lock();
+                let Some(cursor) = inner.conns.cursor_lower_bound(&at) else {
+                    return;
+                };
+                cursor.current().1.clone()
+            };
+            at = c.token.saturating_add(1);
+            self.serve(&c, true, false);
+        }
+    }
+
     fn serve(&self, c: &Arc<Conn>, readable: bool, writable: bool) {
-        if c.ready(readable, writable)
-            && self
-                .inner
-                .lock()
-                .again
-                .push_back(c.token, GFP_KERNEL)
-                .is_err()
-        {
-            c.close(ENOMEM);
+        let next = c.ready(readable, writable);
+        if next.more {
+            self.again(c);
+        }
+        if next.stalled {
+            self.stall(c);
         }
     }
 }

@@ -16,6 +16,19 @@ use wire::socklnd::{Frame, FRAME_LNET, FRAME_NOOP};
 use zerocopy::IntoBytes;
 
 const FRAME_SIZE: usize = size_of::<Frame>();
+/// What may wait on one connection: a peer that does not read holds no more of our memory.
+const FRAMES_MAX: usize = 8192;
+/// The same in bytes of messages; bulk data have owners that wait for them.
+const MESSAGE_BYTES_MAX: u64 = 32 << 20;
+
+/// How far sending got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pumped {
+    /// All is sent, or the socket has no room: it will tell.
+    Idle,
+    /// There is more, for the scheduler's thread.
+    More,
+}
 
 /// A frame on its way.
 pub(super) struct Tx {
@@ -55,29 +68,36 @@ impl Tx {
         head_len: usize,
         out: Option<Outgoing>,
     ) -> Result<KBox<Tx>, (Outgoing, Error)> {
-        // A failed allocation takes the message along; whoever waits for its answer times out.
-        match KBox::new(
-            Tx {
-                head,
-                head_len,
-                done: 0,
-                out: None,
-            },
-            GFP_KERNEL,
-        ) {
+        let tx = Tx {
+            head,
+            head_len,
+            done: 0,
+            out: None,
+        };
+        match KBox::new(tx, GFP_KERNEL) {
             Ok(mut b) => {
                 b.out = out;
                 Ok(b)
             }
-            Err(e) => match out {
-                Some(o) => Err((o, e.into())),
-                None => Err((empty(), e.into())),
-            },
+            Err(e) => Err((out.unwrap_or_else(empty), e.into())),
         }
     }
 
     fn len(&self) -> usize {
         self.head_len + self.out.as_ref().map_or(0, |o| o.payload.len())
+    }
+
+    /// Bytes of memory that only this frame holds.
+    fn held(&self) -> u64 {
+        match self.out.as_ref().map(|o| &o.payload) {
+            Some(Payload::Message(m)) => m.len() as u64,
+            _ => 0,
+        }
+    }
+
+    /// Whether somebody is told when it has left.
+    fn is_watched(&self) -> bool {
+        self.out.as_ref().is_some_and(|o| o.sent.is_some())
     }
 
     /// Writes once; how much.
@@ -101,12 +121,14 @@ impl Tx {
 struct Inner {
     queue: Deque<KBox<Tx>>,
     current: Option<KBox<Tx>>,
+    /// Bytes of messages that wait.
+    held: u64,
     /// A thread is writing.
     busy: bool,
     /// The socket has become writable since that thread last looked.
     writable: bool,
     /// The socket has no room; since when nothing moves.
-    stuck_since: Option<u64>,
+    stuck_since: Option<Instant>,
     failed: bool,
 }
 
@@ -124,6 +146,7 @@ impl Transmitter {
             inner <- new_mutex!(Inner {
                 queue: Deque::new(),
                 current: None,
+                held: 0,
                 busy: false,
                 writable: false,
                 stuck_since: None,
@@ -138,26 +161,40 @@ impl Transmitter {
         self.queued.load(Relaxed)
     }
 
-    pub(super) fn stuck_since(&self) -> Option<u64> {
+    pub(super) fn stuck_since(&self) -> Option<Instant> {
         self.inner.lock().stuck_since
     }
 
+    /// Queues a frame.
+    ///
+    /// # Errors
+    /// `ECONNRESET`: the connection is closed. `ENOBUFS`: too much waits. `ENOMEM`.
     pub(super) fn push(&self, tx: KBox<Tx>) -> Result<(), (Outgoing, Error)> {
-        let len = tx.len() as u64;
+        let (len, held) = (tx.len() as u64, tx.held());
         let mut inner = self.inner.lock();
-        if inner.queue.reserve(1, GFP_KERNEL).is_err() {
-            drop(inner);
-            let out = KBox::into_inner(tx).out.unwrap_or_else(empty);
-            return Err((out, ENOMEM));
-        }
-        self.queued.fetch_add(len, Relaxed);
-        if inner.queue.push_back(tx, GFP_KERNEL).is_err() {
-            self.queued.fetch_sub(len, Relaxed);
-        }
-        Ok(())
+        let room = inner.queue.len() < FRAMES_MAX && inner.held <= MESSAGE_BYTES_MAX;
+        let error = if inner.failed {
+            ECONNRESET
+        } else if !room {
+            ENOBUFS
+        } else if inner.queue.reserve(1, GFP_KERNEL).is_err() {
+            ENOMEM
+        } else {
+            inner.held += held;
+            self.queued.fetch_add(len, Relaxed);
+            return inner
+                .queue
+                .push_back(tx, GFP_KERNEL)
+                .map_err(|e| (empty(), e.into()));
+        };
+        drop(inner);
+        Err((KBox::into_inner(tx).out.unwrap_or_else(empty), error))
     }
 
-    /// An acknowledgment of a zero-copy message.
+    /// Queues a frame without a message.
+    ///
+    /// # Errors
+    /// As [`Transmitter::push`].
     pub(super) fn push_noop(&self, cookie: u64) -> Result {
         let frame = Frame {
             kind: FRAME_NOOP.into(),
@@ -180,16 +217,18 @@ impl Transmitter {
         inner.stuck_since = None;
     }
 
-    /// Writes until all is gone or there is no room.
+    /// Writes until all is gone, there is no room, or `budget` bytes are written. Only the
+    /// scheduler's thread (`own`) writes what somebody is told of afterwards.
     ///
     /// # Errors
     /// What the socket says: the connection is to be closed.
-    pub(super) fn pump(&self, c: &Arc<Conn>) -> Result {
+    pub(super) fn pump(&self, c: &Arc<Conn>, budget: usize, own: bool) -> Result<Pumped> {
         let mut inner = self.inner.lock();
-        if inner.busy || inner.failed || (inner.stuck_since.is_some() && !inner.writable) {
-            return Ok(());
+        if inner.busy || inner.failed || inner.stuck_since.is_some() {
+            return Ok(Pumped::Idle);
         }
         inner.busy = true;
+        let mut left = budget;
         loop {
             let tx = match inner.current.take() {
                 Some(t) => Some(t),
@@ -197,36 +236,49 @@ impl Transmitter {
             };
             let Some(mut tx) = tx else {
                 inner.busy = false;
-                return Ok(());
+                return Ok(Pumped::Idle);
             };
+            if left == 0 || (tx.is_watched() && !own) {
+                inner.current = Some(tx);
+                inner.busy = false;
+                return Ok(Pumped::More);
+            }
             inner.writable = false;
             drop(inner);
+            let before = tx.done;
             let r = self.write_all(c, &mut tx);
-            inner = self.inner.lock();
+            left = left.saturating_sub((tx.done - before).max(64));
             match r {
                 Ok(()) => {
-                    drop(inner);
-                    let out = KBox::into_inner(tx).out;
-                    if let Some(out) = out {
+                    let held = tx.held();
+                    if let Some(out) = KBox::into_inner(tx).out {
                         c.lnd.lnet.sent(out);
                     }
                     inner = self.inner.lock();
+                    inner.held = inner.held.saturating_sub(held);
                 }
                 Err(e) => {
+                    inner = self.inner.lock();
                     inner.current = Some(tx);
-                    if e == EAGAIN && !inner.failed {
-                        if inner.writable {
-                            continue;
-                        }
-                        inner.stuck_since = Some(Instant::now().as_nanos());
+                    if inner.failed {
+                        // Closed meanwhile: what was being written was left to us. Its owner is
+                        // told on another thread, as this one may be in the middle of anything.
                         inner.busy = false;
-                        return Ok(());
+                        drop(inner);
+                        let conn = c.clone();
+                        let told = c.lnd.connectors.submit(move || conn.bury());
+                        if told.is_err() {
+                            c.bury();
+                        }
+                        return Ok(Pumped::Idle);
+                    }
+                    if e == EAGAIN && inner.writable {
+                        continue;
                     }
                     inner.busy = false;
-                    if inner.failed {
-                        drop(inner);
-                        self.fail(&c.lnd, ECONNRESET);
-                        return Ok(());
+                    if e == EAGAIN {
+                        inner.stuck_since = Some(Instant::now());
+                        return Ok(Pumped::Idle);
                     }
                     return Err(e);
                 }
@@ -246,11 +298,13 @@ impl Transmitter {
         Ok(())
     }
 
-    /// Everything that waits fails.
+    /// Everything that waits fails, and so does what comes later.
     pub(super) fn fail(&self, lnd: &Socklnd, error: Error) {
         let (mut queue, current) = {
             let mut inner = self.inner.lock();
             inner.failed = true;
+            inner.stuck_since = None;
+            inner.held = 0;
             // What a thread is writing now, it takes care of itself.
             let current = if inner.busy {
                 None
@@ -259,7 +313,6 @@ impl Transmitter {
             };
             (core::mem::take(&mut inner.queue), current)
         };
-        self.queued.store(0, Relaxed);
         for tx in current
             .into_iter()
             .chain(core::iter::from_fn(|| queue.pop_front()))
