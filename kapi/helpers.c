@@ -5,8 +5,10 @@
 #include <linux/cpumask.h>
 #include <linux/crc32.h>
 #include <linux/err.h>
+#include <linux/gfp.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
+#include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include <linux/timekeeping.h>
@@ -60,4 +62,19 @@ unsigned int lustre_kapi_num_cpus(void)
 void lustre_kapi_yield(void)
 {
 	cond_resched();
+}
+
+struct page *lustre_kapi_page_alloc(void)
+{
+	return alloc_page(GFP_KERNEL | __GFP_ZERO);
+}
+
+void lustre_kapi_page_put(struct page *page)
+{
+	put_page(page);
+}
+
+void *lustre_kapi_page_address(struct page *page)
+{
+	return page_address(page);
 }

@@ -8,6 +8,10 @@
 
 #include <linux/types.h>
 
+#include "net_helpers.h"
+#include "fs_helpers.h"
+
+struct page;
 struct task_struct;
 
 u32 lustre_kapi_crc32c(u32 seed, const void *data, size_t len);
@@ -23,5 +27,10 @@ struct task_struct *lustre_kapi_thread_start(int (*fn)(void *data), void *data,
 void lustre_kapi_thread_join(struct task_struct *task);
 unsigned int lustre_kapi_num_cpus(void);
 void lustre_kapi_yield(void);
+
+/* A page of zeroes that is always mapped; NULL without memory. */
+struct page *lustre_kapi_page_alloc(void);
+void lustre_kapi_page_put(struct page *page);
+void *lustre_kapi_page_address(struct page *page);
 
 #endif

@@ -11,11 +11,17 @@
 pub use kernel as __kernel;
 
 pub mod alloc;
+pub mod chardev;
 pub mod checksum;
 pub mod collections;
 mod ffi;
+pub mod fs;
+pub mod ldiskfs;
 pub mod log;
+pub mod net;
 pub mod once;
+pub mod pages;
+pub mod params;
 pub mod rand;
 pub mod sync;
 pub mod thread;
