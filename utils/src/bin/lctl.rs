@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! lctl: looks at a node and sets its parameters (spec `admin.md` §5).
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use lustre_utils::failure::{fail, Failure};
+use lustre_utils::params::{self, Found};
+use std::fs;
+use std::process::ExitCode;
+
+/// Looks at a Lustre node and sets its parameters.
+#[derive(Parser, Debug)]
+#[command(name = "lctl", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Lists the devices of this node
+    #[command(visible_alias = "device_list")]
+    Dl,
+    /// Prints parameters
+    #[command(name = "get_param")]
+    GetParam(GetParam),
+    /// Sets parameters
+    #[command(name = "set_param")]
+    SetParam(SetParam),
+    /// Lists the names of parameters
+    #[command(name = "list_param")]
+    ListParam(ListParam),
+    /// Prints this node's NIDs
+    #[command(name = "list_nids")]
+    ListNids {
+        /// "all": also those that only this node can reach
+        all: Option<String>,
+    },
+    /// Asks a node whether it is there
+    Ping {
+        /// The node
+        nid: String,
+        /// Seconds to wait
+        timeout: Option<u32>,
+    },
+    /// Starts or stops LNet
+    Network {
+        /// up or down
+        #[arg(value_parser = ["up", "configure", "down", "unconfigure"])]
+        what: String,
+    },
+    /// Writes a line to the kernel's log
+    Mark {
+        /// The line
+        #[arg(trailing_var_arg = true)]
+        text: Vec<String>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct GetParam {
+    /// Prints values only
+    #[arg(short = 'n')]
+    values: bool,
+    /// Prints names only
+    #[arg(short = 'N')]
+    names: bool,
+    /// Goes into directories
+    #[arg(short = 'R')]
+    recursive: bool,
+    /// Dotted names; * and ? match
+    #[arg(required = true)]
+    params: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct ListParam {
+    /// Marks directories, links and what can be set
+    #[arg(short = 'F')]
+    classify: bool,
+    /// Directories only
+    #[arg(short = 'D')]
+    directories: bool,
+    /// Goes into directories
+    #[arg(short = 'R')]
+    recursive: bool,
+    /// Dotted names; * and ? match
+    #[arg(required = true)]
+    params: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct SetParam {
+    /// Prints nothing
+    #[arg(short = 'n')]
+    quiet: bool,
+    /// NAME=VALUE
+    #[arg(required = true)]
+    settings: Vec<String>,
+}
+
+fn find(command: &str, pattern: &str, recursive: bool) -> Result<Vec<Found>> {
+    let found = params::find(pattern, recursive);
+    if found.is_empty() {
+        return Err(fail(
+            libc::ENOENT,
+            format!(
+                "{command}: param_path '{}': No such file or directory",
+                params::to_path(pattern)
+            ),
+        ));
+    }
+    Ok(found)
+}
+
+fn get_param(a: &GetParam, pattern: &str) -> Result<()> {
+    for f in find("get_param", pattern, a.recursive)? {
+        if a.names {
+            println!("{}", f.name);
+        } else if f.path.is_file() {
+            match params::read(&f.path) {
+                Ok(v) => print!("{}", params::render(&f.name, &v, !a.values)),
+                Err(e) => return Err(fail(libc::EIO, format!("get_param: {}: {e}", f.name))),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list_param(a: &ListParam, pattern: &str) -> Result<()> {
+    for f in find("list_param", pattern, a.recursive)? {
+        let meta = fs::symlink_metadata(&f.path)?;
+        if a.directories && !meta.is_dir() {
+            continue;
+        }
+        let mark = match () {
+            _ if !a.classify => "",
+            _ if meta.is_symlink() => "@",
+            _ if meta.is_dir() => "/",
+            _ if !meta.permissions().readonly() => "=",
+            _ => "",
+        };
+        println!("{}{mark}", f.name);
+    }
+    Ok(())
+}
+
+fn set_param(a: &SetParam, setting: &str) -> Result<()> {
+    let (pattern, value) = setting.split_once('=').ok_or_else(|| {
+        fail(
+            libc::EINVAL,
+            format!("set_param: {setting}: it has the form NAME=VALUE"),
+        )
+    })?;
+    for f in find("set_param", pattern, false)? {
+        fs::write(&f.path, value).map_err(|e| {
+            fail(
+                e.raw_os_error().unwrap_or(libc::EIO),
+                format!("set_param: setting {}={value}: {e}", f.path.display()),
+            )
+        })?;
+        if !a.quiet {
+            println!("{}={value}", f.name);
+        }
+    }
+    Ok(())
+}
+
+/// Works on all of `items`, reports each error, returns the first.
+fn each(items: &[String], mut f: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let mut first = Ok(());
+    for i in items {
+        if let Err(e) = f(i) {
+            if first.is_ok() {
+                first = Err(e);
+            } else {
+                eprintln!("error: {e:#}");
+            }
+        }
+    }
+    first
+}
+
+fn read_one(name: &str) -> Result<String> {
+    match params::find(name, false).first() {
+        Some(f) => params::read(&f.path),
+        None => Err(fail(
+            libc::ENODEV,
+            "Lustre is not loaded on this node (try: modprobe lustre)",
+        )),
+    }
+}
+
+fn write_one(name: &str, value: &str) -> Result<()> {
+    match params::find(name, false).first() {
+        Some(f) => Ok(fs::write(&f.path, value)?),
+        None => Err(fail(
+            libc::ENODEV,
+            "Lustre is not loaded on this node (try: modprobe lustre)",
+        )),
+    }
+}
+
+fn ping(nid: &str, timeout: Option<u32>) -> Result<()> {
+    wire::nid::Nid::parse(nid).map_err(|_| {
+        fail(
+            libc::EINVAL,
+            format!("bad NID '{nid}', such as 10.0.0.1@tcp"),
+        )
+    })?;
+    write_one("ping", &format!("{nid} {}", timeout.unwrap_or(10))).map_err(|_| {
+        fail(
+            libc::EIO,
+            format!("failed to ping {nid}: Input/output error"),
+        )
+    })?;
+    print!("{}", read_one("ping")?);
+    Ok(())
+}
+
+fn network(what: &str) -> Result<()> {
+    let up = what == "up" || what == "configure";
+    let r = write_one("network", if up { "up" } else { "down" });
+    match r {
+        Ok(()) if up => println!("LNET configured"),
+        Ok(()) => println!("LNET ready to unload"),
+        Err(e) => {
+            let busy = e
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|e| e.raw_os_error() == Some(libc::EBUSY));
+            if !busy {
+                return Err(e);
+            }
+            return Err(fail(libc::EBUSY, "LNET busy: unmount all targets first"));
+        }
+    }
+    Ok(())
+}
+
+fn run(c: &Command) -> Result<()> {
+    match c {
+        // No devices, or no module: nothing is printed, as tools expect.
+        Command::Dl => {
+            if let Some(f) = params::find("devices", false).first() {
+                print!("{}", params::read(&f.path)?);
+            }
+        }
+        Command::GetParam(a) => each(&a.params, |p| get_param(a, p))?,
+        Command::ListParam(a) => each(&a.params, |p| list_param(a, p))?,
+        Command::SetParam(a) => each(&a.settings, |s| set_param(a, s))?,
+        Command::ListNids { all } => {
+            let all = all.as_deref() == Some("all");
+            for nid in read_one("nids")?.lines() {
+                if all || !nid.ends_with("@lo") {
+                    println!("{nid}");
+                }
+            }
+        }
+        Command::Ping { nid, timeout } => ping(nid, *timeout)?,
+        Command::Network { what } => network(what)?,
+        Command::Mark { text } => write_one("debug_marker", &text.join(" "))?,
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            let errno = e.downcast_ref::<Failure>().map_or(1, |f| f.errno);
+            ExitCode::from(u8::try_from(errno).unwrap_or(1).max(1))
+        }
+    }
+}
