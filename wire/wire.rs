@@ -17,6 +17,7 @@
 mod layout;
 
 pub mod cfg;
+pub mod changelog;
 pub mod connect;
 pub mod dirent;
 pub mod disk;
@@ -38,6 +39,7 @@ pub mod obdo;
 pub mod opcode;
 pub mod ost;
 pub mod ostid;
+pub mod out;
 pub mod quota;
 pub mod reint;
 pub mod seq;
