@@ -203,7 +203,7 @@ impl Running {
             .iter()
             .position(|r| r.dir.same(dir) && r.name.as_slice() == name)
         {
-            self.remove_now(i)?;
+            self.remove_now(i, true)?;
         }
         if let Some(i) = self.nursed.iter().position(|n| n.node.same(node)) {
             let n = self.nursed.remove(i)?;
@@ -236,26 +236,27 @@ impl Running {
             .any(|r| r.dir.same(dir) && r.name.as_slice() == name)
     }
 
-    fn remove_now(&mut self, i: usize) -> Result {
+    /// `replaced`: the name goes to another object, and the caller drops the reference later.
+    fn remove_now(&mut self, i: usize, replaced: bool) -> Result {
         let r = self.removals.remove(i)?;
         let h = self.handle()?;
         let a = *h.attr_mut(&r.node)?;
         let dir = a.mode & 0o170000 == 0o040000;
-        h.unlink(&r.dir, &r.name, &r.node, dir && a.nlink == 0)
+        // Whether the inode is to be freed, also if the machine stops before that is done.
+        let last = a.nlink == 0 || replaced && a.nlink == if dir { 2 } else { 1 };
+        h.unlink(&r.dir, &r.name, &r.node, last)
     }
 
     fn finish(&mut self) -> Result {
         let mut result = Ok(());
         while !self.removals.is_empty() {
-            result = result.and(self.remove_now(0));
+            result = result.and(self.remove_now(0, false));
         }
         while let Some(n) = self.nursed.pop() {
             // Made and not used: it goes again.
             let h = self.handle()?;
-            let a = h.attr_mut(&n.node)?;
-            a.nlink = 0;
-            let dir = a.mode & 0o170000 == 0o040000;
-            result = result.and(h.unlink(&n.dir, &n.name, &n.node, dir));
+            h.attr_mut(&n.node)?.nlink = 0;
+            result = result.and(h.unlink(&n.dir, &n.name, &n.node, true));
         }
         result
     }

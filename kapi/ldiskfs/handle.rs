@@ -294,20 +294,27 @@ impl Handle {
         Ok(())
     }
 
-    /// Removes a name. Link counts stay as they are, but if the node's is 0 or the node is a
-    /// directory to be removed (`rmdir`), it goes to ext4's list of orphans, which is freed after
-    /// a crash.
+    /// Removes a name. Link counts stay as they are. With `last`, the inode goes to ext4's list of
+    /// orphans, from which it is freed after a crash; a directory must be empty then.
     ///
     /// # Errors
     /// `ENOENT`, `ENOTEMPTY`, `EIO`.
-    pub fn unlink(&mut self, dir: &Node, name: &[u8], node: &Node, rmdir: bool) -> Result {
+    pub fn unlink(&mut self, dir: &Node, name: &[u8], node: &Node, last: bool) -> Result {
         self.has_locked(dir)?;
         self.has_locked(node)?;
         let (d, n) = (self.touch(dir)?, self.touch(node)?);
         let len = u32::try_from(name.len())?;
         let links = self.touched.get(n).map_or(0, |t| t.want.nlink);
+        let rmdir = last && node.is_dir();
         // ext4 takes one off, or all of an empty directory's two.
-        self.links(n, if rmdir { 2 } else { links.saturating_add(1) });
+        self.links(
+            n,
+            match (last, rmdir) {
+                (true, true) => 2,
+                (true, false) => 1,
+                _ => links.saturating_add(1),
+            },
+        );
         // SAFETY: both are live and locked, `name` has `len` bytes.
         let ret = unsafe { ffi::ldiskfs_unlink(dir.raw(), name.as_ptr(), len, node.raw(), rmdir) };
         self.restore(d);

@@ -184,6 +184,35 @@ fn remove(s: &Arc<Store>, parent: &InUse, name: &[u8]) -> Result {
     Ok(())
 }
 
+/// Renames within a directory over another object, which ends.
+fn replace(
+    s: &Arc<Store>,
+    parent: &InUse,
+    from: &[u8],
+    by: &InUse,
+    to: &[u8],
+    over: &InUse,
+) -> Result {
+    let is_dir = ok!(s.attr(over)).mode & 0o170000 == 0o40000;
+    let mut plan = s.plan();
+    ok!(s.plan_remove(&mut plan, parent, from));
+    ok!(s.plan_remove(&mut plan, parent, to));
+    ok!(s.plan_insert(&mut plan, parent, by));
+    ok!(s.plan_destroy(&mut plan, over));
+    let mut run = ok!(plan.start());
+    ok!(s.remove(&mut run, parent, from));
+    ok!(s.remove(&mut run, parent, to));
+    ok!(s.insert(&mut run, parent, to, by));
+    ok!(s.ref_del(&mut run, over));
+    if is_dir {
+        ok!(s.ref_del(&mut run, over));
+        ok!(s.ref_del(&mut run, parent));
+    }
+    ok!(s.destroy(&mut run, over));
+    ok!(run.stop());
+    Ok(())
+}
+
 /// A fresh device: the layout, objects and names, a second mount.
 fn fresh() -> Result {
     let seq = 0x2_0000_0400;
@@ -256,6 +285,15 @@ fn fresh() -> Result {
         ok!(remove(&s, &a, b"p"));
         check!(ok!(s.is_empty(&a)));
         ok!(remove(&s, &root, b"a"));
+        // Renames over a file and over an empty directory.
+        let over = ok!(make(&s, &root, b"over", Fid::new(seq, 6000), &REG));
+        let by = ok!(make(&s, &root, b"by", Fid::new(seq, 6001), &REG));
+        ok!(replace(&s, &root, b"by", &by, b"over", &over));
+        check!(ok!(s.lookup(&root, b"over")) == Fid::new(seq, 6001) && !over.exists());
+        let over = ok!(make(&s, &root, b"overd", Fid::new(seq, 6002), &dir()));
+        let by = ok!(make(&s, &root, b"byd", Fid::new(seq, 6003), &dir()));
+        ok!(replace(&s, &root, b"byd", &by, b"overd", &over));
+        check!(ok!(s.lookup(&root, b"overd")) == Fid::new(seq, 6003) && !over.exists());
         // A file that is written through the journal.
         let rcvd = ok!(s.object(&Fid::new(0x2_0000_0001, 11)));
         let mut plan = s.plan();
