@@ -449,7 +449,7 @@ static const struct fs_context_operations fs_context_ops = {
 
 static int fs_init_context(struct fs_context *fc)
 {
-	fc->fs_private = kzalloc(sizeof(struct fs_options), GFP_KERNEL);
+	fc->fs_private = kzalloc_obj(struct fs_options);
 	fc->ops = &fs_context_ops;
 	return fc->fs_private ? 0 : -ENOMEM;
 }

@@ -114,7 +114,7 @@ impl Hasher {
     /// Packs the first bytes of the rest of a name into words, filled up with its length.
     fn words<const N: usize>(&self, rest: &[u8], out: &mut [u32; N]) {
         let len = rest.len() as u32;
-        let pad = (len | len << 8) & 0xffff | len << 16 | len << 24;
+        let pad = (len | (len << 8)) & 0xffff | (len << 16) | (len << 24);
         let mut chunks = rest.chunks(4);
         for w in out.iter_mut() {
             // What does not fill the block is padded.

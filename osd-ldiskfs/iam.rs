@@ -260,7 +260,7 @@ fn spot(d: &[u8], s: &Shape, key: &[u8]) -> Result<Spot> {
 /// # Errors
 /// `EINVAL`: the lengths are not the tree's. `EIO`: the tree is damaged.
 pub(crate) fn lookup(b: &dyn Blocks, key: &[u8], rec: &mut [u8]) -> Result<bool> {
-    let p = walk(&*b, key)?;
+    let p = walk(b, key)?;
     if p.shape.rec != rec.len() {
         return Err(EINVAL);
     }
@@ -283,7 +283,7 @@ pub(crate) fn next(
     above: bool,
     f: &mut dyn FnMut(&[u8], &[u8]) -> Result,
 ) -> Result<bool> {
-    let mut p = walk(&*b, key)?;
+    let mut p = walk(b, key)?;
     let mut leaf = p.leaf;
     let mut found = false;
     let mut first = true;

@@ -65,7 +65,7 @@ fn ascending_as_observed() {
     for i in 1..=1624_u128 {
         insert(
             &mut m,
-            &(0x2_0000_0bd1_u128 << 64 | i).to_be_bytes(),
+            &((0x2_0000_0bd1_u128 << 64) | i).to_be_bytes(),
             &[0; 8],
         )
         .unwrap();

@@ -158,14 +158,14 @@ impl Fid {
             return None;
         }
         Some(Fid::new(
-            seq::IDIF | (ost_index as u64) << 16 | id >> 32,
+            seq::IDIF | ((ost_index as u64) << 16) | (id >> 32),
             id as u32,
         ))
     }
 
     /// The object number of an IDIF.
     pub const fn idif_id(&self) -> u64 {
-        (self.ver as u64) << 48 | (self.seq & 0xffff) << 32 | self.oid as u64
+        ((self.ver as u64) << 48) | ((self.seq & 0xffff) << 32) | self.oid as u64
     }
 
     /// The OST index in an IDIF.
@@ -282,7 +282,7 @@ impl Fid {
 
     /// The name of the lock resource of an MDT object.
     pub const fn to_res_name(&self) -> [u64; 4] {
-        [self.seq, (self.ver as u64) << 32 | self.oid as u64, 0, 0]
+        [self.seq, ((self.ver as u64) << 32) | self.oid as u64, 0, 0]
     }
 
     /// The FID that a resource name of an MDT stands for; the last words are not looked at.

@@ -302,7 +302,7 @@ impl LlogLogHdr {
     pub fn is_set(&self, index: u32) -> bool {
         self.llh_bitmap
             .get(index as usize / 8)
-            .is_some_and(|b| b & 1 << (index % 8) != 0)
+            .is_some_and(|b| b & (1 << (index % 8)) != 0)
     }
 
     /// Lets record `index` count. Whether it did not before (always false beyond the bitmap). The

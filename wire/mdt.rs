@@ -234,7 +234,7 @@ impl CloseData {
 
     /// The other data version of a swap.
     pub fn data_version2(&self) -> u64 {
-        u64::from(self.word(1)) << 32 | u64::from(self.word(0))
+        (u64::from(self.word(1)) << 32) | u64::from(self.word(0))
     }
 
     fn word(&self, i: usize) -> u32 {

@@ -50,7 +50,7 @@ impl OstId {
         } else if fid.seq == seq::OST_MDT0 {
             (u64::from(fid.oid), 0)
         } else {
-            (fid.seq, u64::from(fid.ver) << 32 | u64::from(fid.oid))
+            (fid.seq, (u64::from(fid.ver) << 32) | u64::from(fid.oid))
         };
         OstId {
             oi_id: first.into(),
@@ -62,7 +62,7 @@ impl OstId {
     pub fn from_fid_verbatim(fid: Fid) -> OstId {
         OstId {
             oi_id: fid.seq.into(),
-            oi_seq: (u64::from(fid.ver) << 32 | u64::from(fid.oid)).into(),
+            oi_seq: ((u64::from(fid.ver) << 32) | u64::from(fid.oid)).into(),
         }
     }
 

@@ -463,7 +463,7 @@ impl RecCreate {
     /// The open flags.
     pub fn open_flags(&self) -> OpenFlags {
         OpenFlags::from_bits_retain(
-            u64::from(self.cr_flags_h.get()) << 32 | u64::from(self.cr_flags_l.get()),
+            (u64::from(self.cr_flags_h.get()) << 32) | u64::from(self.cr_flags_l.get()),
         )
     }
 

@@ -6,7 +6,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Magic number of a root block.
-pub const IAM_LFIX_ROOT_MAGIC: u64 = 0xbeda_bb1e_d;
+pub const IAM_LFIX_ROOT_MAGIC: u64 = 0x000b_edab_b1ed;
 /// Magic number of a leaf block.
 pub const IAM_LEAF_HEADER_MAGIC: u16 = 0x1976;
 /// Magic number of a table of idle blocks.

@@ -80,7 +80,12 @@ impl LdlmResId {
 
     /// An inode of an MDT, or an object with a FID of its own.
     pub fn from_fid(fid: Fid) -> Self {
-        Self::from_words([fid.seq, u64::from(fid.ver) << 32 | u64::from(fid.oid), 0, 0])
+        Self::from_words([
+            fid.seq,
+            (u64::from(fid.ver) << 32) | u64::from(fid.oid),
+            0,
+            0,
+        ])
     }
 
     /// The file locks of an inode.

@@ -2,6 +2,9 @@
 
 //! The parts of osd-ldiskfs that need no ext4, for tests.
 
+// Without the store, not all of them is used.
+#![allow(dead_code)]
+
 #[path = "../../../../osd-ldiskfs/dirhash.rs"]
 pub mod dirhash;
 #[path = "../../../../osd-ldiskfs/htree.rs"]

@@ -125,7 +125,8 @@ pub fn reassemble(segments: &[Segment<'_>]) -> Vec<Connection> {
         let known = open.get(&s.ends).or_else(|| open.get(&back)).copied();
         let again = known.filter(|i| {
             // Not a new connection, unless a SYN says so.
-            !(s.syn && !s.ack)
+            !s.syn
+                || s.ack
                 || done[*i]
                     .iter()
                     .any(|h| h.ends == s.ends && h.from_start && h.first == first)
