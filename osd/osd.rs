@@ -1,3 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! The object store that the services stand on: objects by FID with attributes, xattrs and content,
+//! directories, indices, and transactions that span them (`ondisk.md`).
+//!
+//! This crate is the contract; `osd-ldiskfs` keeps it on ext4, an implementation in memory keeps it
+//! for tests. [`Device`] leads to [`Object`]s, which are read at any time and changed in a
+//! [`Transaction`] only, after a [`Plan`] for it has said what will be changed.
+//!
+//! # What a transaction promises
+//!
+//! All of it is on disk after a crash, or nothing of it; nothing of a later one is without it.
+//! [`Transaction::on_commit`] tells when. Bulk data ([`Object::write_pages`] and the calls beside
+//! it) goes outside of transactions, and is on disk before any transaction that starts after it.
+//!
+//! # What is locked
+//!
+//! [`Plan::start`] locks the objects that were planned for, until the transaction stops; their
+//! content cannot change meanwhile but through the transaction. Between the plan and the start it
+//! can: whoever relies on what he saw before keeps others away himself, or looks again. A thread
+//! has one transaction at a time, and waits in it for nothing: no network, no lock of a client, no
+//! commit.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+mod attr;
+mod device;
+mod object;
+mod transaction;
+
+pub use attr::{Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind};
+pub use device::Device;
+pub use object::{Entry, Extent, Object, ObjectRef, Walk};
+pub use transaction::{Callback, Journal, Plan, Transaction};
+pub use wire::fid::Fid;

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transactions: planned, started, stopped. What a type does not offer cannot be done in its phase.
+
+use crate::{Create, ObjectRef, SetAttr};
+use core::ffi::CStr;
+use kapi::prelude::*;
+
+/// Called with `Ok` when a transaction is on disk, with an error if it never will be. It runs in
+/// the journal's thread: it must not wait for storage or network, nor free much.
+pub type Callback = KBox<dyn Once<Result>>;
+
+/// What an implementation does for a transaction; see [`Plan`] and [`Transaction`] for the calls.
+/// Those named `plan_*` come before `start`, the others between `start` and `stop`.
+#[allow(missing_docs)]
+pub trait Journal: Send {
+    fn plan_create(
+        &mut self,
+        o: &ObjectRef,
+        what: &Create<'_>,
+        near: Option<(&ObjectRef, &[u8])>,
+    ) -> Result;
+    fn plan_destroy(&mut self, o: &ObjectRef) -> Result;
+    fn plan_insert(&mut self, dir: &ObjectRef, o: &ObjectRef) -> Result;
+    fn plan_remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result;
+    fn plan_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result;
+    fn plan_xattr(&mut self, o: &ObjectRef, len: usize) -> Result;
+    fn plan_write(&mut self, o: &ObjectRef, off: u64, len: usize) -> Result;
+    fn plan_record(&mut self, o: &ObjectRef) -> Result;
+    fn start(&mut self) -> Result;
+
+    fn create(
+        &mut self,
+        o: &ObjectRef,
+        what: &Create<'_>,
+        near: Option<(&ObjectRef, &[u8])>,
+    ) -> Result;
+    fn destroy(&mut self, o: &ObjectRef) -> Result;
+    fn insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result;
+    fn remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result;
+    fn ref_add(&mut self, o: &ObjectRef) -> Result;
+    fn ref_del(&mut self, o: &ObjectRef) -> Result;
+    fn set_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result;
+    fn set_xattr(&mut self, o: &ObjectRef, name: &CStr, value: Option<&[u8]>) -> Result;
+    fn write(&mut self, o: &ObjectRef, off: u64, data: &[u8]) -> Result;
+    fn index_make(&mut self, o: &ObjectRef, key: usize, rec: usize) -> Result;
+    fn index_insert(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result;
+    fn index_update(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result;
+    fn index_delete(&mut self, o: &ObjectRef, key: &[u8]) -> Result;
+    fn on_commit(&mut self, call: Callback) -> Result;
+    fn set_sync(&mut self);
+    fn stop(&mut self) -> Result;
+}
+
+/// What a transaction will do. Objects that the transaction itself makes are planned like others.
+/// Planning may read from disk; it changes nothing.
+pub struct Plan(KBox<dyn Journal>);
+
+impl Plan {
+    /// For implementations: the face of a new journal handle.
+    pub fn new(journal: KBox<dyn Journal>) -> Plan {
+        Plan(journal)
+    }
+
+    /// An object will be made. `near` is the directory and the name that it will get, if known;
+    /// then it is put there at once.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: there is no place for objects with such a FID.
+    pub fn create(
+        &mut self,
+        o: &ObjectRef,
+        what: &Create<'_>,
+        near: Option<(&ObjectRef, &[u8])>,
+    ) -> Result {
+        self.0.plan_create(o, what, near)
+    }
+
+    /// An object will be destroyed.
+    pub fn destroy(&mut self, o: &ObjectRef) -> Result {
+        self.0.plan_destroy(o)
+    }
+
+    /// An object will get a name, and links will be counted on it and on the directory.
+    pub fn insert(&mut self, dir: &ObjectRef, o: &ObjectRef) -> Result {
+        self.0.plan_insert(dir, o)
+    }
+
+    /// A name will go, and links will be counted on what it names and on the directory.
+    ///
+    /// # Errors
+    /// `ENOENT`: there is no such name.
+    pub fn remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {
+        self.0.plan_remove(dir, name)
+    }
+
+    /// Attributes will change, among them those of `set`; links will be counted.
+    pub fn attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result {
+        self.0.plan_attr(o, set)
+    }
+
+    /// An xattr will be set to a value of `len` bytes, or removed.
+    pub fn xattr(&mut self, o: &ObjectRef, len: usize) -> Result {
+        self.0.plan_xattr(o, len)
+    }
+
+    /// Small content will be written.
+    pub fn write(&mut self, o: &ObjectRef, off: u64, len: usize) -> Result {
+        self.0.plan_write(o, off, len)
+    }
+
+    /// A record of an index will be inserted, changed or deleted.
+    pub fn record(&mut self, o: &ObjectRef) -> Result {
+        self.0.plan_record(o)
+    }
+
+    /// Takes the locks and starts.
+    ///
+    /// # Errors
+    /// `ENOSPC`: the journal cannot take so much. `EROFS`, `EIO`, `EDEADLK`: the thread has a
+    /// transaction already.
+    pub fn start(mut self) -> Result<Transaction> {
+        self.0.start()?;
+        Ok(Transaction(self.0))
+    }
+}
+
+/// A transaction that runs. What fails in it leaves the rest in place: there is no way back, so
+/// whoever uses it checks before. Dropped, it stops.
+pub struct Transaction(KBox<dyn Journal>);
+
+impl Transaction {
+    /// Makes an object.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`, `EDQUOT`.
+    pub fn create(
+        &mut self,
+        o: &ObjectRef,
+        what: &Create<'_>,
+        near: Option<(&ObjectRef, &[u8])>,
+    ) -> Result {
+        self.0.create(o, what, near)
+    }
+
+    /// Ends an object, which is freed with the last use. Its names are the caller's to remove.
+    pub fn destroy(&mut self, o: &ObjectRef) -> Result {
+        self.0.destroy(o)
+    }
+
+    /// Gives an object a name. The link counts stay; `.` and `..` of a directory come with the
+    /// insertion of its own name.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`.
+    pub fn insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result {
+        self.0.insert(dir, name, o)
+    }
+
+    /// Takes a name away; the link counts stay.
+    ///
+    /// # Errors
+    /// `ENOENT`. `EAGAIN`: it names another object than when it was planned for.
+    pub fn remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {
+        self.0.remove(dir, name)
+    }
+
+    /// Counts one link more.
+    ///
+    /// # Errors
+    /// `EMLINK`.
+    pub fn ref_add(&mut self, o: &ObjectRef) -> Result {
+        self.0.ref_add(o)
+    }
+
+    /// Counts one link less.
+    pub fn ref_del(&mut self, o: &ObjectRef) -> Result {
+        self.0.ref_del(o)
+    }
+
+    /// Sets attributes.
+    ///
+    /// # Errors
+    /// `EDQUOT`, `EINVAL`: no such id.
+    pub fn set_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result {
+        self.0.set_attr(o, set)
+    }
+
+    /// Sets an xattr.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `E2BIG`, `EDQUOT`.
+    pub fn set_xattr(&mut self, o: &ObjectRef, name: &CStr, value: &[u8]) -> Result {
+        self.0.set_xattr(o, name, Some(value))
+    }
+
+    /// Removes an xattr.
+    ///
+    /// # Errors
+    /// `ENODATA`.
+    pub fn del_xattr(&mut self, o: &ObjectRef, name: &CStr) -> Result {
+        self.0.set_xattr(o, name, None)
+    }
+
+    /// Writes small content; the file grows as needed.
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EFBIG`.
+    pub fn write(&mut self, o: &ObjectRef, off: u64, data: &[u8]) -> Result {
+        self.0.write(o, off, data)
+    }
+
+    /// Makes an index of a new, empty file: keys and records have so many bytes.
+    pub fn index_make(&mut self, o: &ObjectRef, key: usize, rec: usize) -> Result {
+        self.0.index_make(o, key, rec)
+    }
+
+    /// Inserts a record.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`.
+    pub fn index_insert(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result {
+        self.0.index_insert(o, key, rec)
+    }
+
+    /// Replaces a record.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn index_update(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result {
+        self.0.index_update(o, key, rec)
+    }
+
+    /// Deletes a record.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn index_delete(&mut self, o: &ObjectRef, key: &[u8]) -> Result {
+        self.0.index_delete(o, key)
+    }
+
+    /// Calls `call` when the transaction is on disk.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn on_commit(&mut self, call: Callback) -> Result {
+        self.0.on_commit(call)
+    }
+
+    /// [`stop`](Transaction::stop) waits until the transaction is on disk.
+    pub fn set_sync(&mut self) {
+        self.0.set_sync();
+    }
+
+    /// Ends the transaction and gives the locks back.
+    ///
+    /// # Errors
+    /// `EIO`, `EROFS`: nothing of the transaction may be relied on; callbacks hear of it, too.
+    pub fn stop(mut self) -> Result {
+        self.0.stop()
+    }
+}
