@@ -8,14 +8,18 @@
 //! the servers and dropped when they call them back.
 #![forbid(unsafe_code)]
 
+pub mod attr;
 pub mod callback;
 pub mod config;
 pub mod cred;
 pub mod error;
+pub mod layout;
 pub mod llog;
+pub mod mdc;
 pub mod mgc;
 pub mod node;
 pub mod rpc;
+pub mod seq;
 pub mod spec;
 pub mod target;
 
