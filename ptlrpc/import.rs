@@ -343,9 +343,6 @@ impl Import {
             0
         };
         let enter = move || -> Result<Arc<Call>> {
-            let xid = self.node.next_xid();
-            let call = Call::new(self, xid, tag, msg, options, bulk, done)?;
-            let node = RBTreeNode::new(xid, call.clone(), GFP_KERNEL)?;
             let mut inner = self.inner.lock();
             match inner.state {
                 State::Closed => return Err(inner.last_error.unwrap_or(ESHUTDOWN)),
@@ -353,6 +350,11 @@ impl Import {
                 _ if options.no_delay => return Err(ENOTCONN),
                 _ => {}
             }
+            // Into the list as soon as it has its number: `last_xid` must never pass a call that
+            // is still to be sent.
+            let xid = self.node.next_xid();
+            let call = Call::new(self, xid, tag, msg, options, bulk, done)?;
+            let node = RBTreeNode::new(xid, call.clone(), GFP_KERNEL)?;
             inner.calls.insert(node);
             inner.last_sent = Instant::now();
             Ok(call)
