@@ -123,6 +123,7 @@ pub struct ServerRequest {
     /// Highest transaction number on disk, for the reply.
     pub last_committed: u64,
     high_priority: bool,
+    saved_status: i32,
 }
 
 impl ServerRequest {
@@ -191,6 +192,7 @@ impl ServerRequest {
                 reply_handle: 0,
                 last_committed: 0,
                 high_priority: false,
+                saved_status: 0,
             },
             GFP_KERNEL,
         )?)
@@ -364,6 +366,17 @@ impl ServerRequest {
             Ok(m) => self.send(m, status, is_error),
             Err(e) => pr_err!("no memory for a reply to opcode {}: {:?}\n", self.opc(), e),
         }
+    }
+
+    /// The reply is one that was sent before.
+    pub fn set_saved(&mut self, msg: Option<Msg>, status: i32) {
+        self.reply = msg;
+        self.saved_status = status;
+    }
+
+    /// The status of the reply that was sent before.
+    pub fn saved_status(&self) -> i32 {
+        self.saved_status
     }
 
     /// Sends an error reply, whatever was packed.

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests about locks (`ldlm.md` 7 to 11).
+
+use crate::device::Target;
+use crate::service::{Request, Served};
+use kapi::prelude::*;
+use ldlm::core::flags;
+use ldlm::msg::{self, REPLY_LEN};
+use ldlm::server::{EnqueueReq, ExportLocks, Intent, IntentPolicy, Namespace};
+use wire::msg::MsgFlags;
+
+/// Buffer of the `ldlm_request`, and of the `ldlm_reply`.
+const BUF: usize = 1;
+/// Buffer of the value block in a reply without an intent.
+const LVB_BUF: usize = 2;
+
+/// Leads the lock manager to the service.
+struct Policy<'a, 'r> {
+    req: &'a mut Request<'r>,
+}
+
+impl IntentPolicy for Policy<'_, '_> {
+    fn execute(
+        &mut self,
+        _: &Arc<Namespace>,
+        _: &Arc<ExportLocks>,
+        enqueue: &EnqueueReq,
+    ) -> Result<Intent> {
+        let service = self.req.target.service().clone();
+        service.intent(self.req, enqueue)
+    }
+}
+
+impl Target {
+    /// LDLM_ENQUEUE.
+    pub(crate) fn enqueue(self: &Arc<Self>, req: &mut Request<'_>) -> Result<Served> {
+        let msg_flags = req.rpc.flags();
+        let resent = msg_flags.contains(MsgFlags::RESENT);
+        let replay = msg_flags.contains(MsgFlags::REPLAY);
+        let mut request = KVec::new();
+        request.extend_from_slice(req.rpc.msg().buf(BUF).ok_or(EPROTO)?, GFP_KERNEL)?;
+        let intent = req.rpc.msg().buf(2).is_some_and(|b| b.len() >= 8)
+            && msg::LockMsg::parse(&request)?.raw_flags() & flags::HAS_INTENT != 0;
+        let locks = req.locks.clone();
+        let ns = self.namespace().clone();
+        let reply = if intent {
+            let mut policy = Policy { req };
+            ns.serve_enqueue(&locks, &request, resent, replay, Some(&mut policy))?
+        } else {
+            ns.serve_enqueue(&locks, &request, resent, replay, None)?
+        };
+        if !req.rpc.has_reply() {
+            let lvb = u32::try_from(reply.lvb.len())?;
+            req.rpc.pack_reply(&[REPLY_LEN as u32, lvb])?;
+            if !reply.lvb.is_empty() {
+                let out = req.rpc.reply_mut()?.buf_mut(LVB_BUF).ok_or(EPROTO)?;
+                reply.lvb.write(out)?;
+            }
+        }
+        req.rpc
+            .reply_mut()?
+            .buf_mut(BUF)
+            .and_then(|b| b.get_mut(..REPLY_LEN))
+            .ok_or(EPROTO)?
+            .copy_from_slice(&msg::reply(&reply));
+        let service = self.service().clone();
+        service.enqueued(req, &reply)?;
+        Ok(Served::Reply(reply.status))
+    }
+
+    /// LDLM_CANCEL.
+    pub(crate) fn cancel(self: &Arc<Self>, req: &mut Request<'_>) -> Result<Served> {
+        let request = req.rpc.msg().buf(BUF).ok_or(EPROTO)?;
+        let status = self.namespace().serve_cancel(&req.locks, request)?;
+        req.rpc.pack_reply(&[])?;
+        Ok(Served::Reply(status))
+    }
+
+    /// LDLM_CONVERT.
+    pub(crate) fn convert(self: &Arc<Self>, req: &mut Request<'_>) -> Result<Served> {
+        let request = req.rpc.msg().buf(BUF).ok_or(EPROTO)?;
+        let reply = self.namespace().serve_convert(&req.locks, request)?;
+        req.rpc.pack_reply(&[REPLY_LEN as u32])?;
+        let out = req.rpc.reply_mut()?.buf_mut(BUF).ok_or(EPROTO)?;
+        out.copy_from_slice(&reply);
+        Ok(Served::Reply(0))
+    }
+}
