@@ -1,3 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
+
+//! A server's way to other targets: an MDT's to each OST (OSP, `ost.md` 13), and that of every
+//! target to MDT0000 (LWP, `ost.md` 18).
+//!
+//! An [`Osp`] has objects made on its OST ahead of need, hands them out one by one, and remembers
+//! the last one in `lov_objid` in the transaction that uses it: after a crash, what is above that
+//! belongs to no file and is destroyed. What becomes of objects later, their end and their owners, goes
+//! to the OST once the transaction of the MDT is on disk.
+//!
+//! A change that waits here is in memory only. A clean stop sends it; when the MDT crashes before
+//! it was sent and committed by the OST, the object stays where it is, without a file.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+mod changes;
+mod device;
+mod last_used;
+mod lwp;
+mod pool;
+mod precreate;
+mod queue;
+mod requests;
+mod space;
+mod state;
+
+pub use changes::{Owner, Ticket};
+pub use device::{Osp, OspConfig, Reservation};
+pub use lwp::{Lwp, LwpConfig};

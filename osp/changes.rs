@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changes to objects that follow changes to files: destroys and new owners (`ost.md` 13.4). They
+//! are sent when the MDT's transaction is on disk, and kept until the OST has them on its disk.
+
+use crate::queue::{Chain, Link};
+use crate::requests;
+use crate::state::State;
+use kapi::prelude::*;
+use kapi::sync::atomic::{Atomic, Relaxed};
+use osd::{Callback, Transaction};
+use ptlrpc::call::Outcome;
+use ptlrpc::import::Import;
+use wire::fid::Fid;
+
+/// Requests in flight.
+const IN_FLIGHT: usize = 8;
+/// Changes sent and not on the OST's disk.
+const MAX_UNCOMMITTED: u32 = 16384;
+/// Changes of one OST that may wait, of all kinds.
+const MAX_CHANGES: u32 = 1 << 18;
+/// When what an OST refused is tried again.
+const RETRY: Duration = Duration::from_secs(10);
+/// How long a stop waits for the OST.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How often commits are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Who an object belongs to; what is none stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Owner {
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Project.
+    pub projid: Option<u32>,
+}
+
+/// What is done to an object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Op {
+    Destroy,
+    Owner(Owner),
+}
+
+/// A change to an object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) fid: Fid,
+    pub(crate) op: Op,
+    /// The OST's transaction, once it was answered.
+    transno: u64,
+}
+
+/// A request in flight.
+struct Slot {
+    link: KBox<Link>,
+    outcome: Option<Result<Answer>>,
+}
+
+/// What an OST said to a change.
+struct Answer {
+    status: i32,
+    transno: u64,
+}
+
+struct Shared {
+    /// Changes whose transaction is on disk.
+    incoming: Chain,
+    slots: [Option<Slot>; IN_FLIGHT],
+    connected: bool,
+    /// The connection is another: what the OST had not committed is sent again.
+    again: bool,
+    /// Set at a stop: all is to be sent by then.
+    until: Option<Instant>,
+}
+
+/// The changes that an OST is still to get.
+#[pin_data]
+pub(crate) struct Changes {
+    /// All that exist, planned ones included.
+    count: Atomic<u32>,
+    /// Destroys among them.
+    destroys: Atomic<u32>,
+    #[pin]
+    shared: SpinLock<Shared>,
+    #[pin]
+    work: CondVar,
+}
+
+/// Changes that a transaction will bring about.
+pub struct Ticket {
+    changes: Arc<Changes>,
+    chain: Chain,
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        while let Some(l) = self.chain.pop() {
+            self.changes.forget(&l.change);
+        }
+    }
+}
+
+impl Ticket {
+    /// Sees to it that the changes are sent when `tx` is on disk.
+    ///
+    /// # Errors
+    /// `ENOMEM`: they will not be.
+    pub fn commit(self, tx: &mut Transaction) -> Result {
+        let call = move |r: Result| {
+            if r.is_ok() {
+                self.enqueue();
+            }
+        };
+        let call: Callback = KBox::new(call, GFP_NOFS)?;
+        tx.on_commit(call)
+    }
+
+    fn enqueue(mut self) {
+        let mut shared = self.changes.shared.lock();
+        while let Some(l) = self.chain.pop() {
+            shared.incoming.push(l);
+        }
+        drop(shared);
+        self.changes.work.notify_all();
+    }
+}
+
+impl Changes {
+    pub(crate) fn new() -> Result<Arc<Changes>> {
+        Arc::pin_init(
+            pin_init!(Changes {
+                count: Atomic::<u32>::new(0),
+                destroys: Atomic::<u32>::new(0),
+                shared <- new_spinlock!(Shared {
+                    incoming: Chain::new(),
+                    slots: [const { None }; IN_FLIGHT],
+                    connected: false,
+                    again: false,
+                    until: None,
+                }),
+                work <- new_condvar!(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Plans for changes to `objects`.
+    ///
+    /// # Errors
+    /// `EINPROGRESS`: too many wait already. `ENOMEM`.
+    pub(crate) fn ticket(
+        self: &Arc<Self>,
+        objects: impl Iterator<Item = Fid>,
+        op: Op,
+    ) -> Result<Ticket> {
+        let mut ticket = Ticket {
+            changes: self.clone(),
+            chain: Chain::new(),
+        };
+        for fid in objects {
+            if self.count.load(Relaxed) >= MAX_CHANGES {
+                return Err(EINPROGRESS);
+            }
+            let link = Link::new(Change {
+                fid,
+                op,
+                transno: 0,
+            })?;
+            self.count.fetch_add(1, Relaxed);
+            if op == Op::Destroy {
+                self.destroys.fetch_add(1, Relaxed);
+            }
+            ticket.chain.push(link);
+        }
+        Ok(ticket)
+    }
+
+    /// The change is over, in one way or another.
+    fn forget(&self, c: &Change) {
+        self.count.fetch_sub(1, Relaxed);
+        if c.op == Op::Destroy {
+            self.destroys.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    /// Whether space will come free on the OST.
+    pub(crate) fn has_destroys(&self) -> bool {
+        self.destroys.load(Relaxed) > 0
+    }
+
+    /// What became of the connection.
+    pub(crate) fn connected(&self, is: bool) {
+        let mut shared = self.shared.lock();
+        shared.connected = is;
+        shared.again |= is;
+        drop(shared);
+        self.work.notify_all();
+    }
+
+    /// Has the thread end once all is sent, or after a while. What was committed is queued by now.
+    pub(crate) fn stop(&self) {
+        self.shared.lock().until = Some(Instant::now() + DRAIN);
+        self.work.notify_all();
+    }
+
+    fn answered(&self, slot: usize, outcome: Outcome) {
+        let answer = outcome.map(|r| Answer {
+            status: r.status,
+            transno: r.msg.body().pb_transno.get(),
+        });
+        let mut shared = self.shared.lock();
+        if let Some(Some(s)) = shared.slots.get_mut(slot) {
+            s.outcome = Some(answer);
+        }
+        drop(shared);
+        self.work.notify_all();
+    }
+}
+
+/// What the thread that sends keeps for itself.
+pub(crate) struct Sender {
+    changes: Arc<Changes>,
+    import: Arc<Import>,
+    /// Told when space came free.
+    state: Arc<State>,
+    name: KVVec<u8>,
+    /// To be sent, the next one on top.
+    ready: Chain,
+    /// Refused, the latest on top.
+    refused: Chain,
+    retry_at: Instant,
+    /// Done, not on the OST's disk yet, the latest on top.
+    done: Chain,
+    uncommitted: u32,
+    /// What was on the OST's disk at the latest look.
+    committed: u64,
+}
+
+impl Sender {
+    pub(crate) fn new(
+        changes: &Arc<Changes>,
+        import: &Arc<Import>,
+        name: KVVec<u8>,
+        state: &Arc<State>,
+    ) -> Sender {
+        Sender {
+            changes: changes.clone(),
+            import: import.clone(),
+            state: state.clone(),
+            name,
+            ready: Chain::new(),
+            refused: Chain::new(),
+            retry_at: Instant::now(),
+            done: Chain::new(),
+            uncommitted: 0,
+            committed: 0,
+        }
+    }
+
+    /// The thread.
+    pub(crate) fn run(mut self) {
+        loop {
+            let again = self.collect();
+            self.settle(again);
+            if self.refused_due() {
+                let refused = self.refused.take();
+                self.ready.push_all(refused);
+            }
+            self.send();
+            if self.wait() {
+                break;
+            }
+        }
+        let mut left = 0u32;
+        for mut chain in [self.ready.take(), self.refused.take()] {
+            while let Some(l) = chain.pop() {
+                self.changes.forget(&l.change);
+                left += 1;
+            }
+        }
+        while let Some(l) = self.done.pop() {
+            self.changes.forget(&l.change);
+        }
+        if left > 0 {
+            pr_warn!(
+                "{}: {} changes to objects are not made: objects stay without a file\n",
+                self.name(),
+                left
+            );
+        }
+    }
+
+    fn name(&self) -> &str {
+        core::str::from_utf8(&self.name).unwrap_or("?")
+    }
+
+    /// Takes what was answered and what is new. Whether the connection is another one.
+    fn collect(&mut self) -> bool {
+        let mut over: [Option<Slot>; IN_FLIGHT] = [const { None }; IN_FLIGHT];
+        let (again, incoming) = {
+            let mut shared = self.changes.shared.lock();
+            for (slot, to) in shared.slots.iter_mut().zip(over.iter_mut()) {
+                if slot.as_ref().is_some_and(|s| s.outcome.is_some()) {
+                    *to = slot.take();
+                }
+            }
+            let incoming = match self.ready.is_empty() {
+                true => shared.incoming.take(),
+                false => Chain::new(),
+            };
+            (core::mem::take(&mut shared.again), incoming)
+        };
+        self.ready.push_all(incoming);
+        for slot in over.into_iter().flatten() {
+            if let Some(outcome) = slot.outcome {
+                self.over(slot.link, outcome);
+            }
+        }
+        again
+    }
+
+    fn over(&mut self, mut link: KBox<Link>, outcome: Result<Answer>) {
+        let answer = match outcome {
+            Ok(a) => a,
+            // The connection: when it is there again, this is sent again.
+            Err(_) => return self.ready.push(link),
+        };
+        let gone = answer.status == ENOENT.to_errno();
+        if answer.status < 0 && !gone {
+            pr_info!(
+                "{}: {} of {}: {:?}, tried again later\n",
+                self.name(),
+                match link.change.op {
+                    Op::Destroy => "destroy",
+                    Op::Owner(_) => "setattr",
+                },
+                link.change.fid,
+                Error::from_errno(answer.status)
+            );
+            if self.refused.is_empty() {
+                self.retry_at = Instant::now() + RETRY;
+            }
+            return self.refused.push(link);
+        }
+        if gone || answer.transno == 0 {
+            return self.finish(&link.change);
+        }
+        link.change.transno = answer.transno;
+        self.uncommitted += 1;
+        self.done.push(link);
+    }
+
+    fn finish(&self, c: &Change) {
+        self.changes.forget(c);
+        if c.op == Op::Destroy {
+            // If the OST was full, it may not be any more.
+            self.state.space_came_free();
+        }
+    }
+
+    /// Forgets what the OST has on disk. After a new connection the rest is sent again: the OST
+    /// may have lost it, and to do it twice does no harm.
+    fn settle(&mut self, again: bool) {
+        let committed = self.import.last_committed();
+        if committed == self.committed && !again {
+            return;
+        }
+        self.committed = committed;
+        let mut keep = Chain::new();
+        let mut done = self.done.take();
+        while let Some(l) = done.pop() {
+            if l.change.transno <= committed {
+                self.uncommitted -= 1;
+                self.finish(&l.change);
+            } else if again {
+                self.uncommitted -= 1;
+                self.ready.push(l);
+            } else {
+                keep.push(l);
+            }
+        }
+        self.done.push_all(keep);
+    }
+
+    fn refused_due(&self) -> bool {
+        !self.refused.is_empty() && self.retry_at <= Instant::now()
+    }
+
+    fn send(&mut self) {
+        let over = self.changes.shared.lock().until;
+        while self.uncommitted < MAX_UNCOMMITTED && over.is_none_or(|t| Instant::now() < t) {
+            let Some(link) = self.ready.pop() else { return };
+            let fid = link.change.fid;
+            // What is refused comes before later changes of the same object.
+            if self.refused.iter().any(|c| c.fid == fid) {
+                self.refused.push(link);
+                continue;
+            }
+            if let Err(link) = self.send_one(link) {
+                return self.ready.push(link);
+            }
+        }
+    }
+
+    /// Sends one, or gives it back.
+    fn send_one(&mut self, link: KBox<Link>) -> core::result::Result<(), KBox<Link>> {
+        let prepared = requests::change(&link.change);
+        let free = {
+            let mut shared = self.changes.shared.lock();
+            let fid = link.change.fid;
+            let mut slots = shared.slots.iter();
+            // Never two requests for one object at once.
+            let busy = slots.any(|s| s.as_ref().is_some_and(|s| s.link.change.fid == fid));
+            let free = shared.slots.iter().position(Option::is_none);
+            match (free, busy || !shared.connected || prepared.is_err()) {
+                (Some(n), false) => {
+                    if let Some(slot) = shared.slots.get_mut(n) {
+                        *slot = Some(Slot {
+                            link,
+                            outcome: None,
+                        });
+                    }
+                    n
+                }
+                _ => return Err(link),
+            }
+        };
+        let changes = self.changes.clone();
+        let sent = prepared.and_then(|(m, options)| {
+            let done = KBox::new(move |o: Outcome| changes.answered(free, o), GFP_KERNEL)?;
+            self.import.call_async(m, options, None, done)
+        });
+        if let Err(e) = sent {
+            self.changes.answered(free, Err(e));
+        }
+        Ok(())
+    }
+
+    /// Waits for something to do; true: it is time to end.
+    fn wait(&self) -> bool {
+        let shared = self.changes.shared.lock();
+        let mut slots = shared.slots.iter().flatten();
+        let answered = slots.any(|s| s.outcome.is_some());
+        let in_flight = shared.slots.iter().any(Option::is_some);
+        let to_send = !self.ready.is_empty() || !shared.incoming.is_empty();
+        if let (Some(until), false) = (shared.until, in_flight) {
+            let all_sent = !to_send && self.refused.is_empty();
+            if all_sent || !shared.connected || Instant::now() >= until {
+                return true;
+            }
+        }
+        let more = self.ready.is_empty() && !shared.incoming.is_empty();
+        if answered || shared.again || more {
+            return false;
+        }
+        let waiting = to_send || in_flight || !self.done.is_empty() || !self.refused.is_empty();
+        if waiting {
+            drop(self.changes.work.wait_timeout(shared, TICK));
+        } else {
+            drop(self.changes.work.wait(shared));
+        }
+        false
+    }
+}
