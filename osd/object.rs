@@ -100,7 +100,7 @@ pub trait Object: Send + Sync {
     /// Reads small content: a log, a table. Less than `buf.len()` at the end.
     ///
     /// # Errors
-    /// `EBUSY`: the object holds bulk data.
+    /// `EBUSY`: the object holds bulk data. `EINVAL`: no file.
     fn read(&self, off: u64, buf: &mut [u8]) -> Result<usize>;
 
     /// Bytes in the keys and in the records of an index.
@@ -122,10 +122,11 @@ pub trait Object: Send + Sync {
     fn index_next(&self, key: &mut [u8], rec: &mut [u8]) -> Result<bool>;
 
     /// Reads bulk data into pages at byte offset `at`: `len` bytes from `pos` on, holes as zeros.
-    /// Returns how many there are before the end of the file; the rest is not changed.
+    /// Returns how many there are before the end of the file; the rest is not changed. Not in a
+    /// transaction.
     ///
     /// # Errors
-    /// `EBUSY`: the object holds small content.
+    /// `EBUSY`: the object holds small content. `EINVAL`: no file, or the pages are too few.
     fn read_pages(&self, pages: &mut Pages, at: usize, len: usize, pos: u64) -> Result<usize>;
 
     /// Writes bulk data from pages. It is on the device when this returns, and safe from a crash
@@ -159,7 +160,7 @@ pub trait Object: Send + Sync {
     /// The first byte of data not before `off`.
     ///
     /// # Errors
-    /// `ENXIO`: `off` is at the end or behind.
+    /// `ENXIO`: `off` is at the end or behind, or there is none.
     fn seek_data(&self, off: u64) -> Result<u64>;
 
     /// The first byte of a hole not before `off`; the end is one.

@@ -16,10 +16,13 @@
 //! # What is locked
 //!
 //! [`Plan::start`] locks the objects that were planned for, until the transaction stops; their
-//! content cannot change meanwhile but through the transaction. Between the plan and the start it
-//! can: whoever relies on what he saw before keeps others away himself, or looks again. A thread
-//! has one transaction at a time, and waits in it for nothing: no network, no lock of a client, no
-//! commit.
+//! names, attributes and xattrs cannot change meanwhile but through the transaction. Between the
+//! plan and the start they can: whoever relies on what he saw before keeps others away himself, or
+//! looks again. Small content and records are locked for each call only, so that many transactions
+//! may write to one table: an object that is planned for nothing else is not locked. A thread has
+//! one transaction at a time, and waits in it for nothing: no network, no lock of a client, no
+//! commit. Inside it, directories that it did not plan for cannot be looked at (`EDEADLK`), and
+//! objects should be at hand ([`Device::object`] may read from disk).
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
@@ -28,7 +31,7 @@ mod device;
 mod object;
 mod transaction;
 
-pub use attr::{Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind};
+pub use attr::{Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind, S_IFMT};
 pub use device::Device;
 pub use object::{Entry, Extent, Object, ObjectRef, Walk};
 pub use transaction::{Callback, Journal, Plan, Transaction};

@@ -11,9 +11,10 @@ use kapi::prelude::*;
 pub type Callback = KBox<dyn Once<Result>>;
 
 /// What an implementation does for a transaction; see [`Plan`] and [`Transaction`] for the calls.
-/// Those named `plan_*` come before `start`, the others between `start` and `stop`.
+/// Those named `plan_*` come before `start`, the others between `start` and `stop`. A transaction
+/// belongs to the thread that started it.
 #[allow(missing_docs)]
-pub trait Journal: Send {
+pub trait Journal {
     fn plan_create(
         &mut self,
         o: &ObjectRef,
@@ -62,8 +63,8 @@ impl Plan {
         Plan(journal)
     }
 
-    /// An object will be made. `near` is the directory and the name that it will get, if known;
-    /// then it is put there at once.
+    /// An object will be made, and get attributes, but for ids. `near` is the directory and the
+    /// name that it will get, if known: that saves moving it there when it is inserted.
     ///
     /// # Errors
     /// `EOPNOTSUPP`: there is no place for objects with such a FID.
@@ -81,12 +82,12 @@ impl Plan {
         self.0.plan_destroy(o)
     }
 
-    /// An object will get a name, and links will be counted on it and on the directory.
+    /// An object will get a name, and links and times will change on it and on the directory.
     pub fn insert(&mut self, dir: &ObjectRef, o: &ObjectRef) -> Result {
         self.0.plan_insert(dir, o)
     }
 
-    /// A name will go, and links will be counted on what it names and on the directory.
+    /// A name will go, and links and times will change on what it names and on the directory.
     ///
     /// # Errors
     /// `ENOENT`: there is no such name.
@@ -94,7 +95,7 @@ impl Plan {
         self.0.plan_remove(dir, name)
     }
 
-    /// Attributes will change, among them those of `set`; links will be counted.
+    /// Attributes will change, and links. Ids other than 0 have to be those of `set`.
     pub fn attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result {
         self.0.plan_attr(o, set)
     }
@@ -109,7 +110,7 @@ impl Plan {
         self.0.plan_write(o, off, len)
     }
 
-    /// A record of an index will be inserted, changed or deleted.
+    /// A record of an index will be inserted, changed or deleted, or an index made.
     pub fn record(&mut self, o: &ObjectRef) -> Result {
         self.0.plan_record(o)
     }
@@ -130,7 +131,10 @@ impl Plan {
 pub struct Transaction(KBox<dyn Journal>);
 
 impl Transaction {
-    /// Makes an object.
+    /// Makes an object. OST objects, llogs, counters and files with fixed numbers have a place of
+    /// their own, and those of the latter that have a name in the root directory get it here; to
+    /// insert it once more does no harm. Others have to be inserted in the same transaction, or
+    /// they are gone when it stops.
     ///
     /// # Errors
     /// `EEXIST`, `ENOSPC`, `EDQUOT`.
@@ -144,6 +148,9 @@ impl Transaction {
     }
 
     /// Ends an object, which is freed with the last use. Its names are the caller's to remove.
+    ///
+    /// # Errors
+    /// `ENOTEMPTY`: a directory with names, which may show only when the transaction stops.
     pub fn destroy(&mut self, o: &ObjectRef) -> Result {
         self.0.destroy(o)
     }
