@@ -8,7 +8,6 @@ use crate::requests;
 use crate::state::State;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
-use osd::{Callback, Transaction};
 use ptlrpc::call::Outcome;
 use ptlrpc::import::Import;
 use wire::fid::Fid;
@@ -104,21 +103,9 @@ impl Drop for Ticket {
 }
 
 impl Ticket {
-    /// Sees to it that the changes are sent when `tx` is on disk.
-    ///
-    /// # Errors
-    /// `ENOMEM`: they will not be.
-    pub fn commit(self, tx: &mut Transaction) -> Result {
-        let call = move |r: Result| {
-            if r.is_ok() {
-                self.enqueue();
-            }
-        };
-        let call: Callback = KBox::new(call, GFP_NOFS)?;
-        tx.on_commit(call)
-    }
-
-    fn enqueue(mut self) {
+    /// The transaction is on disk: the changes are to be sent. For commit callbacks; it does not
+    /// sleep.
+    pub fn enqueue(mut self) {
         let mut shared = self.changes.shared.lock();
         while let Some(l) = self.chain.pop() {
             shared.incoming.push(l);

@@ -40,6 +40,21 @@ pub struct OspConfig {
     pub osd: Arc<dyn Device>,
 }
 
+/// What matters when an OST is to be chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// It is connected, and in use.
+    pub active: bool,
+    /// It is in use, and soon it will be known what is there.
+    pub starting: bool,
+    /// What keeps objects from being made there.
+    pub state: OsState,
+    /// Objects that are ready.
+    pub ready: u64,
+    /// Free space, bytes.
+    pub free: u64,
+}
+
 /// A connection of an MDT to an OST.
 #[pin_data]
 pub struct Osp {
@@ -183,16 +198,36 @@ impl Osp {
         core::str::from_utf8(&self.name).unwrap_or("?")
     }
 
-    /// Whether it is connected and the administrator wants it used.
-    pub fn is_active(&self) -> bool {
-        let inner = self.state.inner.lock();
-        inner.connected && inner.active && !inner.stopping
+    /// Where the OST is, or was, or may be.
+    pub fn peer(&self) -> Option<Nid> {
+        self.import.peer()
     }
 
-    /// Whether it may soon be: it connects, or finds out what exists.
-    pub fn is_starting(&self) -> bool {
+    /// What matters when an OST is to be chosen.
+    pub fn view(&self) -> View {
         let inner = self.state.inner.lock();
-        inner.active && !inner.stopping && !inner.pool.is_ready()
+        let in_use = inner.active && !inner.stopping;
+        let mut state = OsState::empty();
+        let mut free = 0;
+        if let Some(space) = &inner.space {
+            let stat = space.stat();
+            let bsize = u64::from(stat.os_bsize.get());
+            free = stat.os_bavail.get().saturating_mul(bsize);
+            state = space.state();
+        }
+        if inner.pool.is_disabled() {
+            state.insert(OsState::NOCREATE);
+        }
+        View {
+            active: in_use && inner.connected,
+            starting: in_use && !inner.pool.is_ready(),
+            state,
+            ready: match inner.pool.is_ready() {
+                true => inner.pool.available(),
+                false => 0,
+            },
+            free,
+        }
     }
 
     /// The administrator wants it used, or not: then no new objects are made there.
@@ -278,7 +313,7 @@ impl Osp {
         }
     }
 
-    /// Plans for the end of objects; see [`Ticket::commit`].
+    /// Plans for the end of objects; see [`Ticket::enqueue`].
     ///
     /// # Errors
     /// `EINPROGRESS`: too many changes wait for this OST. `ENOMEM`.
@@ -286,7 +321,7 @@ impl Osp {
         self.changes.ticket(objects, Op::Destroy)
     }
 
-    /// Plans for another owner of objects; see [`Ticket::commit`].
+    /// Plans for another owner of objects; see [`Ticket::enqueue`].
     ///
     /// # Errors
     /// As [`Osp::destroy`].

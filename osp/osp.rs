@@ -25,5 +25,5 @@ mod space;
 mod state;
 
 pub use changes::{Owner, Ticket};
-pub use device::{Osp, OspConfig, Reservation};
+pub use device::{Osp, OspConfig, Reservation, View};
 pub use lwp::{Lwp, LwpConfig};

@@ -50,7 +50,6 @@ impl Slots {
 #[pin_data]
 pub(crate) struct LastRcvd {
     file: ObjectRef,
-    uuid: ClientUuid,
     client_start: u64,
     client_size: u64,
     /// How often the target was mounted, this time among them.
@@ -171,15 +170,10 @@ impl LastRcvd {
                 }
             }
         };
-        Self::begin(osd, file, uuid, found)
+        Self::begin(osd, file, found)
     }
 
-    fn begin(
-        osd: &Arc<dyn Device>,
-        file: ObjectRef,
-        uuid: ClientUuid,
-        found: Found,
-    ) -> Result<Arc<LastRcvd>> {
+    fn begin(osd: &Arc<dyn Device>, file: ObjectRef, found: Found) -> Result<Arc<LastRcvd>> {
         let mut header = found.header;
         let mount_count = header.lsd_mount_count.get().wrapping_add(1);
         header.lsd_mount_count.set(mount_count);
@@ -211,7 +205,6 @@ impl LastRcvd {
         Arc::pin_init(
             pin_init!(LastRcvd {
                 file,
-                uuid,
                 client_start,
                 client_size,
                 mount_count,
@@ -321,10 +314,5 @@ impl LastRcvd {
         let mut tx = plan.start()?;
         self.write_header(&mut tx, last_transno)?;
         tx.stop()
-    }
-
-    /// The UUID of the target.
-    pub(crate) fn uuid(&self) -> &ClientUuid {
-        &self.uuid
     }
 }
