@@ -5,7 +5,8 @@
 # Which kernel the module is built for: uml, debug, kasan (User Mode Linux), or stock (Debian's).
 KERNEL ?= stock
 DESTDIR ?=
-CACHE := $(shell . scripts/config.sh && echo $$CACHE)
+SHELL := /bin/bash
+BUILD := $(shell . scripts/lib.sh && echo $$BUILD)
 
 .PHONY: all module tools check check-stock lint test-host modules_install install clean help
 
@@ -46,4 +47,4 @@ install: tools
 	@scripts/install tools "$(DESTDIR)"
 
 clean:
-	rm -rf "$(CACHE)/build" "$(CACHE)/target"
+	rm -rf "$(BUILD)"

@@ -6,7 +6,9 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=scripts/config.sh
 . "$TOP/scripts/config.sh"
 
-LOGS=$CACHE/log
+# What is built from this checkout; another one may share the cache.
+BUILD=$CACHE/build/$(sha256sum <<<"$TOP" | cut -c1-8)
+LOGS=$BUILD/log
 ROOT=$CACHE/root
 
 die() {
@@ -45,19 +47,20 @@ key() {
 	cat "$@" | sha256sum | cut -c1-16
 }
 
-# in_root COMMAND...: runs it in the Debian 13 root, checkout at /src, cache at /cache,
-# in a mount namespace of its own (nothing stays mounted when it ends).
+# in_root COMMAND...: runs it in the Debian 13 root, checkout at /src, what is built from it at /build,
+# cache at /cache, in a mount namespace of its own (nothing stays mounted when it ends).
 in_root() {
 	unshare --mount --propagation private bash -c '
 		set -e
-		root=$1 top=$2 cache=$3; shift 3
-		mkdir -p "$root/src" "$root/cache"
+		root=$1 top=$2 cache=$3 build=$4; shift 4
+		mkdir -p "$root/src" "$root/cache" "$root/build" "$build"
 		mount --rbind /dev "$root/dev"
 		mount -t proc proc "$root/proc"
 		mount --rbind /sys "$root/sys"
 		mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 		mount --bind "$top" "$root/src"
 		mount --bind "$cache" "$root/cache"
+		mount --bind "$build" "$root/build"
 		# Recorded traffic and disks for the tests, where the machine has them.
 		if [ -d "$top/../shared" ]; then
 			mkdir -p "$root/shared"
@@ -71,5 +74,5 @@ in_root() {
 		exec chroot "$root" /usr/bin/env -i HOME=/root TERM=dumb LC_ALL=C.UTF-8 CARGO_HOME=/cache/cargo \
 			PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 			bash -c "cd \"\$1\" && shift && exec \"\$@\"" in_root "$dir" "$@"
-	' in_root "$ROOT" "$TOP" "$CACHE" "$@"
+	' in_root "$ROOT" "$TOP" "$CACHE" "$BUILD" "$@"
 }
