@@ -171,7 +171,7 @@ impl Target {
             let export = Export::new(table, device, asked.uuid, state, asked.data)?;
             export.lock().connecting = true;
             let place = RBTreeNode::new(asked.uuid, export.clone(), GFP_KERNEL);
-            let entered = place.map_err(Error::from).and_then(|p| {
+            let entered = place.and_then(|p| {
                 let mut exports = self.exports.lock();
                 if exports.get(&asked.uuid).is_some() {
                     return Err(EALREADY);

@@ -186,7 +186,7 @@ impl Mdc {
         let (mut mode, mut lock_bits) = (Mode::Cr, ibits::LOOKUP);
         let mut cancels = Vec::new();
         if create {
-            op = op | IntentOp::CREAT;
+            op |= IntentOp::CREAT;
             (mode, lock_bits) = (Mode::Cw, ibits::UPDATE);
             self.cancels(w.parent, Mode::Cw, ibits::UPDATE, &mut cancels);
         }

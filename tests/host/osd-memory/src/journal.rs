@@ -132,7 +132,7 @@ impl Running {
         let place = self.shared.place(&fid);
         let inode = self.shared.make(&fid, what, self.shared.root.fid)?;
         if let Some(name) = named {
-            let ty = what.mode >> 12 & 0xf;
+            let ty = (what.mode >> 12) & 0xf;
             let at = (position(name.as_bytes()), name.as_bytes().to_vec());
             let taken = self.shared.root.with(|r| {
                 let names = &mut r.dir()?.names;
@@ -153,7 +153,7 @@ impl Running {
 
     fn do_insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result {
         let (d, n) = (node(dir), node(o));
-        let (ty, is_dir) = n.with(|i| Ok((i.attr.mode >> 12 & 0xf, i.attr.is_dir())))?;
+        let (ty, is_dir) = n.with(|i| Ok(((i.attr.mode >> 12) & 0xf, i.attr.is_dir())))?;
         if name == b"." || name == b".." {
             d.with(|i| i.dir().map(drop))?;
             return if name == b".." || dir.fid() == o.fid() {

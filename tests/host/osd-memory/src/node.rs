@@ -37,7 +37,7 @@ pub(crate) fn position(name: &[u8]) -> u64 {
         (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
     });
     // Room for `.` and `..` in front.
-    ((h ^ h >> 32) >> 1).clamp(2, i64::MAX as u64 - 1)
+    ((h ^ (h >> 32)) >> 1).clamp(2, i64::MAX as u64 - 1)
 }
 
 impl Dir {
