@@ -18,6 +18,7 @@ pub mod llog;
 pub mod mdc;
 pub mod mgc;
 pub mod node;
+pub mod osc;
 pub mod rpc;
 pub mod seq;
 pub mod spec;

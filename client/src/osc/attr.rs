@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes of objects: truncation, times, and getting data onto the disk (spec `ost.md` 5).
+
+use super::guard;
+use super::object::Object;
+use super::window::{WINDOW, WINDOW_LEN};
+use crate::rpc;
+use kapi::prelude::*;
+use ldlm::core::Mode;
+use ptlrpc::call::CallOptions;
+use std::sync::Arc as StdArc;
+use wire::msg::OST_VERSION;
+use wire::obdo::{ObdMd, Obdo, OstBody};
+use wire::opcode::{portal, OST_FALLOCATE, OST_PUNCH, OST_SEEK, OST_SETATTR, OST_SYNC};
+use zerocopy::IntoBytes;
+
+impl Object {
+    fn ask(&self, opc: u32, o: &Obdo, io: bool, capa: bool) -> Result<(Obdo, u64)> {
+        let bufs: &[&[u8]] = match capa {
+            true => &[o.as_bytes(), &[]],
+            false => &[o.as_bytes()],
+        };
+        let m = rpc::request(opc, OST_VERSION, bufs)?;
+        let mut options = CallOptions::new(&[size_of::<OstBody>() as u32])?;
+        if io {
+            options.portal = Some(portal::OST_IO);
+        }
+        let ost = self.ost()?;
+        let r = ost.target()?.call(&m, options)?;
+        Ok((*r.msg.get::<OstBody>(1)?, r.msg.body().pb_transno.get()))
+    }
+
+    /// Cuts the object off at `size`, or lengthens it.
+    ///
+    /// # Errors
+    /// `EFBIG`, those of the lock and of the OST.
+    pub fn punch(self: &StdArc<Self>, size: u64) -> Result {
+        let _lock = self.lock(Mode::Pw, size, u64::MAX)?;
+        self.discard(size, u64::MAX);
+        {
+            // What is being written of it must not arrive later.
+            let mut s = guard(&self.state);
+            let busy = |s: &super::object::State| {
+                let mut w = s.windows.range(size / WINDOW..).map(|(_, w)| w);
+                w.any(|w| w.writing || !w.reading.is_empty())
+            };
+            while busy(&s) {
+                s = self.wait(s);
+            }
+            s.windows.retain(|w, win| {
+                let first = w * WINDOW;
+                if first >= size {
+                    return false;
+                }
+                if first + WINDOW > size {
+                    win.forget((size - first) as u32, WINDOW_LEN);
+                }
+                true
+            });
+        }
+        let mut o = {
+            let mut s = guard(&self.state);
+            Self::touch(&mut s);
+            let mut o = self.obdo(&s);
+            o.o_mtime.set(s.attr.mtime);
+            o.o_ctime.set(s.attr.ctime);
+            o
+        };
+        o.o_size.set(size);
+        o.o_blocks.set(u64::MAX);
+        o.add_valid(ObdMd::FLSIZE | ObdMd::FLBLOCKS | ObdMd::FLMTIME | ObdMd::FLCTIME);
+        if let Some(c) = self.write_cookie(size, u64::MAX) {
+            o.o_handle.set(c);
+            o.add_valid(ObdMd::FLHANDLE);
+        }
+        let (reply, transno) = self.ask(OST_PUNCH, &o, true, true)?;
+        let mut s = guard(&self.state);
+        s.attr.size = size;
+        if reply.valid().contains(ObdMd::FLBLOCKS) {
+            s.attr.blocks = reply.o_blocks.get();
+        }
+        s.transno = s.transno.max(transno);
+        Ok(())
+    }
+
+    /// Sets times, seconds.
+    ///
+    /// # Errors
+    /// Those of the OST.
+    pub fn set_times(&self, atime: Option<i64>, mtime: Option<i64>, ctime: i64) -> Result {
+        let mut o = {
+            let mut s = guard(&self.state);
+            s.attr.ctime = ctime;
+            s.attr.mtime = mtime.unwrap_or(s.attr.mtime);
+            s.attr.atime = atime.unwrap_or(s.attr.atime);
+            self.obdo(&s)
+        };
+        let mut valid = ObdMd::FLID
+            | ObdMd::FLGROUP
+            | ObdMd::FLFID
+            | ObdMd::FLPARENT
+            | ObdMd::FLOSTLAYOUT
+            | ObdMd::FLCTIME;
+        o.o_ctime.set(ctime);
+        if let Some(t) = mtime {
+            valid.insert(ObdMd::FLMTIME);
+            o.o_mtime.set(t);
+        }
+        if let Some(t) = atime {
+            valid.insert(ObdMd::FLATIME);
+            o.o_atime.set(t);
+        }
+        o.set_valid(valid);
+        let (_, transno) = self.ask(OST_SETATTR, &o, false, true)?;
+        let mut s = guard(&self.state);
+        s.transno = s.transno.max(transno);
+        Ok(())
+    }
+
+    /// Writes back what is dirty and has it on disk.
+    ///
+    /// # Errors
+    /// Why data are not.
+    pub fn sync(self: &StdArc<Self>) -> Result {
+        self.flush()?;
+        let (transno, mut o) = {
+            let s = guard(&self.state);
+            (s.transno, self.obdo(&s))
+        };
+        let committed = self.ost()?.target()?.import().last_committed();
+        if transno <= committed {
+            return Ok(());
+        }
+        o.set_valid(
+            ObdMd::FLID
+                | ObdMd::FLGROUP
+                | ObdMd::FLFID
+                | ObdMd::FLPARENT
+                | ObdMd::FLSIZE
+                | ObdMd::FLBLOCKS,
+        );
+        o.o_blocks.set(i64::MAX as u64);
+        self.ask(OST_SYNC, &o, false, true)?;
+        Ok(())
+    }
+
+    /// Allocates, or with other `mode` bits of fallocate(2) frees or zeroes, a range.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: the OST cannot. `ENOSPC`.
+    pub fn fallocate(self: &StdArc<Self>, mode: u32, start: u64, end: u64) -> Result {
+        let _lock = self.lock(Mode::Pw, start, u64::MAX)?;
+        self.flush()?;
+        let mut o = self.obdo(&guard(&self.state));
+        o.o_size.set(start);
+        o.o_blocks.set(end);
+        o.o_nlink.set(mode);
+        o.add_valid(ObdMd::FLSIZE | ObdMd::FLBLOCKS);
+        let (reply, transno) = self.ask(OST_FALLOCATE, &o, true, true)?;
+        let mut s = guard(&self.state);
+        if reply.valid().contains(ObdMd::FLSIZE) {
+            s.attr.size = reply.o_size.get();
+        }
+        if reply.valid().contains(ObdMd::FLBLOCKS) {
+            s.attr.blocks = reply.o_blocks.get();
+        }
+        s.transno = s.transno.max(transno);
+        // Holes and zeros are not what is cached.
+        for (w, win) in s.windows.range_mut(start / WINDOW..) {
+            let first = w * WINDOW;
+            if first < end && win.is_idle() {
+                let a = start.saturating_sub(first).min(WINDOW) as u32;
+                win.forget(a, (end - first).min(WINDOW) as u32);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next byte of data (`hole` false) or hole at or behind `off`; `None`: none.
+    ///
+    /// # Errors
+    /// Those of the OST.
+    pub fn seek(self: &StdArc<Self>, off: u64, hole: bool) -> Result<Option<u64>> {
+        let _lock = self.lock(Mode::Pr, off, u64::MAX)?;
+        self.flush()?;
+        let mut o = self.obdo(&guard(&self.state));
+        o.o_size.set(off);
+        o.o_mode.set(if hole { 4 } else { 3 });
+        o.set_valid(ObdMd::FLID | ObdMd::FLGROUP);
+        let (reply, _) = self.ask(OST_SEEK, &o, false, false)?;
+        let at = reply.o_size.get() as i64;
+        match u64::try_from(at) {
+            Ok(at) => Ok(Some(at)),
+            Err(_) if at == i64::from(ENXIO.to_errno()) => Ok(None),
+            Err(_) => Err(Error::from_errno(i32::try_from(at)?)),
+        }
+    }
+
+    /// The last transaction that changed it, as far as this client knows.
+    pub fn transno(&self) -> u64 {
+        guard(&self.state).transno
+    }
+}

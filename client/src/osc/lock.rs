@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Locks of objects (spec `ldlm.md` 7.1, 14).
+
+use super::guard;
+use super::object::{Object, ObjectAttr};
+use crate::cred::Cred;
+use crate::target::Enqueue;
+use kapi::prelude::*;
+use ldlm::client::{Held, Want};
+use ldlm::core::{flags, Extent, Mode, Policy};
+use ptlrpc::call::CallOptions;
+use wire::lvb::OstLvb;
+
+const PAGE_MASK: u64 = 4095;
+/// Bytes of a value block.
+const LVB_SIZE: u32 = 56;
+
+/// The modes that serve one who needs `mode`.
+fn modes(mode: Mode) -> u32 {
+    match mode {
+        Mode::Pr => Mode::Pr as u32 | Mode::Pw as u32,
+        m => m as u32,
+    }
+}
+
+impl Object {
+    fn find(&self, mode: Mode, e: Extent) -> Result<Option<Held>> {
+        let ost = self.ost()?;
+        let locks = ost.target()?.locks();
+        Ok(locks.find(&self.res, modes(mode), &Policy::Extent(e)))
+    }
+
+    /// A lock on the bytes from `start` to before `end`, for reading (PR) or writing (PW).
+    ///
+    /// # Errors
+    /// `ENOENT`: there is no such object. Those of the connection.
+    pub fn lock(&self, mode: Mode, start: u64, end: u64) -> Result<Held> {
+        let last = end.saturating_sub(1).max(start) | PAGE_MASK;
+        let e = Extent::new(start & !PAGE_MASK, last);
+        if let Some(h) = self.find(mode, e)? {
+            return Ok(h);
+        }
+        let _one = guard(&self.asking);
+        if let Some(h) = self.find(mode, e)? {
+            return Ok(h);
+        }
+        let ost = self.ost()?;
+        let target = ost.target()?;
+        // Our own locks in the way need not be called back.
+        let own = target
+            .locks()
+            .early(&self.res, mode, &Policy::Extent(e), 8)?;
+        let got = target.enqueue(&Enqueue {
+            want: Want {
+                res: self.res,
+                mode,
+                policy: Policy::Extent(e),
+                flags: 0,
+            },
+            cancels: &own,
+            intent: &[],
+            lvb: Some(2),
+            options: CallOptions::new(&[112, LVB_SIZE])?,
+            cred: &Cred::root(),
+        })?;
+        let held = got.lock.ok_or(EPROTO)?;
+        self.locked(&held)?;
+        Ok(held)
+    }
+
+    /// Enters a lock that has just been granted, and what came with it.
+    fn locked(&self, held: &Held) -> Result {
+        let view = held.view().ok_or(EIO)?;
+        let Policy::Extent(e) = view.policy else {
+            return Err(EPROTO);
+        };
+        let mut bytes = [0; LVB_SIZE as usize];
+        let n = held.lvb(&mut bytes);
+        let lvb = OstLvb::parse(bytes.get(..n).unwrap_or(&[])).map_err(|_| EPROTO)?;
+        if let Some(errno) = lvb.errno() {
+            return Err(Error::from_errno(errno));
+        }
+        let mut s = guard(&self.state);
+        let alone = s.locks.is_empty();
+        Self::adopt(&mut s, &lvb, alone);
+        s.locks.push((view.handle, view.mode, e));
+        Ok(())
+    }
+
+    /// The attributes of the object as they are now, wherever the newest data are.
+    ///
+    /// # Errors
+    /// `ENOENT`: there is no such object. Those of the connection.
+    pub fn glimpse(&self) -> Result<ObjectAttr> {
+        if self.find(Mode::Pr, Extent::WHOLE)?.is_some() {
+            return Ok(self.known_attr());
+        }
+        let _one = guard(&self.asking);
+        if self.find(Mode::Pr, Extent::WHOLE)?.is_some() {
+            return Ok(self.known_attr());
+        }
+        let ost = self.ost()?;
+        let got = ost.target()?.enqueue(&Enqueue {
+            want: Want {
+                res: self.res,
+                mode: Mode::Pr,
+                policy: Policy::Extent(Extent::WHOLE),
+                flags: flags::HAS_INTENT,
+            },
+            cancels: &[],
+            intent: &[],
+            lvb: Some(2),
+            options: CallOptions::new(&[112, LVB_SIZE])?,
+            cred: &Cred::root(),
+        })?;
+        if let Some(held) = &got.lock {
+            self.locked(held)?;
+            return Ok(self.known_attr());
+        }
+        let error = i32::try_from(got.answer.res1 as i64).unwrap_or(0);
+        if error < 0 {
+            return Err(Error::from_errno(error));
+        }
+        let bytes = got.reply.msg.buf(2).unwrap_or(&[]);
+        let lvb = OstLvb::parse(bytes).map_err(|_| EPROTO)?;
+        if let Some(errno) = lvb.errno() {
+            return Err(Error::from_errno(errno));
+        }
+        let mut s = guard(&self.state);
+        let alone = s.locks.is_empty();
+        Self::adopt(&mut s, &lvb, alone);
+        let mut a = s.attr;
+        // Others have told the server what we cannot know.
+        a.size = a.size.max(lvb.lvb_size.get());
+        Ok(a)
+    }
+
+    /// The cookie of a lock of ours for writing that covers the range, for requests to name.
+    pub(super) fn write_cookie(&self, start: u64, end: u64) -> Option<u64> {
+        let e = Extent::new(start, end.saturating_sub(1));
+        let handle = {
+            let s = guard(&self.state);
+            let found = s
+                .locks
+                .iter()
+                .find(|(_, m, l)| *m == Mode::Pw && l.contains(&e));
+            found.map(|(h, _, _)| *h)?
+        };
+        let ost = self.ost().ok()?;
+        let view = ost.target().ok()?.locks().view(handle)?;
+        (view.cookie != 0).then_some(view.cookie)
+    }
+}
