@@ -12,10 +12,12 @@ mod change;
 mod client;
 mod connect;
 mod device;
+pub mod fld;
 mod last_rcvd;
 mod locks;
 mod replies;
 mod sender;
+pub mod seq;
 pub mod server;
 mod service;
 
