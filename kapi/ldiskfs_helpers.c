@@ -150,8 +150,8 @@ int ldiskfs_probe(const char *path, struct ldiskfs_super *out)
 	return n;
 }
 
-int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit, void *data,
-		  struct ldiskfs_mount **out)
+int ldiskfs_mount(const char *path, const char *options, bool readonly, ldiskfs_commit_t commit,
+		  void *data, struct ldiskfs_mount **out)
 {
 	struct file_system_type *type;
 	struct ldiskfs_mount *m;
@@ -169,7 +169,7 @@ int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit
 		goto free;
 	}
 	/* An internal mount: its last mntput() unmounts then and there. */
-	mnt = vfs_kern_mount(type, SB_KERNMOUNT, path, opts);
+	mnt = vfs_kern_mount(type, SB_KERNMOUNT | (readonly ? SB_RDONLY : 0), path, opts);
 	if (IS_ERR(mnt)) {
 		err = PTR_ERR(mnt);
 		goto free;
@@ -185,9 +185,12 @@ int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit
 		err = -EBUSY;		/* somebody else has it mounted */
 		goto unmount;
 	}
-	if (!m->journal || !m->journal->j_inode ||
-	    ext4_has_feature_fast_commit(m->sb) || sb_rdonly(m->sb)) {
-		err = m->journal ? (sb_rdonly(m->sb) ? -EROFS : -EINVAL) : -EINVAL;
+	if (!m->journal || !m->journal->j_inode || ext4_has_feature_fast_commit(m->sb)) {
+		err = -EINVAL;
+		goto unmount;
+	}
+	if (sb_rdonly(m->sb) && !readonly) {
+		err = -EROFS;
 		goto unmount;
 	}
 	/*
@@ -361,7 +364,7 @@ struct dentry *ldiskfs_get(struct dentry *node)
 
 /*
  * The last reference to an unlinked inode frees it, which takes transactions of its own: not
- * inside ours, and not in the caller's time if it is big.
+ * inside ours, not in the thread that commits them, and not in the caller's time if it is big.
  */
 void ldiskfs_put(struct dentry *node)
 {
@@ -369,8 +372,9 @@ void ldiskfs_put(struct dentry *node)
 	struct ldiskfs_mount *m;
 	struct late_put *p;
 
-	if (current->journal_info ? d_count(node) > 1 :
-	    inode->i_nlink || inode->i_blocks < BIG_INODE_BLOCKS) {
+	if (current->journal_info || current == EXT4_SB(inode->i_sb)->s_journal->j_task ?
+		    d_count(node) > 1 :
+		    inode->i_nlink || inode->i_blocks < BIG_INODE_BLOCKS) {
 		dput(node);
 		return;
 	}
@@ -1186,9 +1190,10 @@ int ldiskfs_dirty_metadata(void *handle, struct buffer_head *bh)
 struct file *ldiskfs_open(struct ldiskfs_mount *m, struct dentry *node)
 {
 	struct path path = { .mnt = m->mnt, .dentry = node };
+	int flags = sb_rdonly(m->sb) ? O_RDONLY : O_RDWR;
 	struct file *file;
 
-	file = dentry_open(&path, O_RDWR | O_LARGEFILE | O_NOATIME, current_cred());
+	file = dentry_open(&path, flags | O_LARGEFILE | O_NOATIME, current_cred());
 	if (!IS_ERR(file))
 		file->f_mode |= FMODE_NOCMTIME;
 	return file;

@@ -85,8 +85,8 @@ typedef void (*ldiskfs_commit_t)(void *data, u32 tid, int aborted);
 typedef int (*ldiskfs_filldir_t)(void *data, const char *name, u32 len, u64 pos, u64 ino, u32 type);
 
 int ldiskfs_probe(const char *path, struct ldiskfs_super *out);
-int ldiskfs_mount(const char *path, const char *options, ldiskfs_commit_t commit, void *data,
-		  struct ldiskfs_mount **out);
+int ldiskfs_mount(const char *path, const char *options, bool readonly, ldiskfs_commit_t commit,
+		  void *data, struct ldiskfs_mount **out);
 void ldiskfs_umount(struct ldiskfs_mount *m);
 void ldiskfs_super_of(struct ldiskfs_mount *m, struct ldiskfs_super *out);
 int ldiskfs_statfs(struct ldiskfs_mount *m, struct ldiskfs_statfs *out);

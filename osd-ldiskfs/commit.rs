@@ -4,9 +4,7 @@
 
 use kapi::ldiskfs::CommitSink;
 use kapi::prelude::*;
-
-/// Called with `Ok` when the transaction is on disk, with an error if it never will be.
-pub type Callback = KBox<dyn Once<Result>>;
+use osd::Callback;
 
 /// The callbacks of a device.
 ///
@@ -40,22 +38,22 @@ impl CommitQueue {
         }
     }
 
-    /// Queues a callback for transaction `tid`, which is still running. Without memory it is
-    /// given back: then the caller waits for the commit itself.
-    pub(crate) fn add(&self, tid: u32, call: Callback) -> Result<(), Callback> {
+    /// Queues a callback for transaction `tid`, in which the caller has a handle.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn add(&self, tid: u32, call: Callback) -> Result {
         loop {
-            let mut spare = KVVec::new();
             let len = {
                 let mut list = self.list(tid).lock();
                 if list.len() < list.capacity() {
-                    return list.push_within_capacity(call).map_err(|e| e.0);
+                    return list.push_within_capacity(call).map_err(|_| ENOMEM);
                 }
                 list.len()
             };
             // A longer list is made without the lock.
-            if spare.reserve((len * 2).max(64), GFP_NOFS).is_err() {
-                return Err(call);
-            }
+            let mut spare = KVVec::new();
+            spare.reserve((len * 2).max(64), GFP_NOFS)?;
             let mut list = self.list(tid).lock();
             if spare.capacity() > list.len() {
                 for c in list.drain_all() {
@@ -68,13 +66,24 @@ impl CommitQueue {
             }
         }
     }
+
+    /// Nothing is committed any more. A journal that gave up leaves callbacks behind, and those
+    /// who wait have to hear of it.
+    pub(crate) fn give_up(&self) {
+        call_all(&self.even, Err(EIO));
+        call_all(&self.odd, Err(EIO));
+    }
+}
+
+fn call_all(list: &SpinLock<KVVec<Callback>>, result: Result) {
+    let done = core::mem::take(&mut *list.lock());
+    for call in done {
+        call.call(result);
+    }
 }
 
 impl CommitSink for CommitQueue {
     fn committed(&self, tid: u32, aborted: bool) {
-        let done = core::mem::take(&mut *self.list(tid).lock());
-        for call in done {
-            call.call(if aborted { Err(EIO) } else { Ok(()) });
-        }
+        call_all(self.list(tid), if aborted { Err(EIO) } else { Ok(()) });
     }
 }

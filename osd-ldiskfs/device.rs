@@ -24,13 +24,14 @@ const INDEX_FL: u32 = 0x1000;
 
 /// A mounted device.
 pub(crate) struct Device {
-    mount: Arc<Mount>,
     commits: Arc<CommitQueue>,
     root: Node,
     hashing: HashInfo,
-    ost: bool,
+    readonly: bool,
     // New inodes are root's at first: that needs no quota record to be made.
     _root_ids: KVec<Dquot>,
+    // Last, as what unmounts it.
+    mount: Arc<Mount>,
 }
 
 fn check(path: &CStr, s: &Super) -> Result {
@@ -69,14 +70,15 @@ fn check(path: &CStr, s: &Super) -> Result {
 }
 
 impl Device {
-    /// Checks and mounts the device at `path`; `ost` says whose layout it has.
+    /// Checks and mounts the device at `path`.
     ///
     /// # Errors
     /// `EINVAL`: it cannot be a target; the log says why. `EBUSY`: mounted elsewhere. `EIO`.
-    pub(crate) fn open(path: &CStr, ost: bool) -> Result<Arc<Device>> {
+    /// `EROFS`: it cannot be written to, and `readonly` was not asked for.
+    pub(crate) fn open(path: &CStr, readonly: bool) -> Result<Arc<Device>> {
         check(path, &ldiskfs::probe(path)?)?;
         let commits = CommitQueue::new()?;
-        let mount = Mount::open(path, OPTIONS, commits.clone())?;
+        let mount = Mount::open(path, OPTIONS, readonly, commits.clone())?;
         let s = mount.superblock();
         let mut root_ids = KVec::new();
         for kind in [QuotaKind::User, QuotaKind::Group, QuotaKind::Project] {
@@ -90,9 +92,9 @@ impl Device {
                 unsigned: s.hash_unsigned != 0,
                 seed: s.hash_seed,
             },
+            readonly,
             mount,
             commits,
-            ost,
             _root_ids: root_ids,
         };
         Ok(Arc::new(dev, GFP_KERNEL)?)
@@ -104,7 +106,7 @@ impl Device {
     }
 
     /// Callbacks that wait for commits.
-    pub(crate) fn commits(&self) -> &CommitQueue {
+    pub(crate) fn commits(&self) -> &Arc<CommitQueue> {
         &self.commits
     }
 
@@ -113,9 +115,24 @@ impl Device {
         &self.root
     }
 
-    /// Whether this is the device of an OST.
-    pub(crate) fn is_ost(&self) -> bool {
-        self.ost
+    /// Whether it was mounted for reading alone.
+    pub(crate) fn is_readonly(&self) -> bool {
+        self.readonly
+    }
+
+    /// Space and inodes.
+    pub(crate) fn statfs(&self) -> Result<osd::StatFs> {
+        let s = self.mount.statfs()?;
+        Ok(osd::StatFs {
+            blocks: s.blocks,
+            bfree: s.bfree,
+            bavail: s.bavail,
+            files: s.files,
+            ffree: s.ffree,
+            bsize: s.bsize,
+            namelen: s.namelen,
+            readonly: s.readonly != 0,
+        })
     }
 
     /// The entry of a name in a directory, if it has it.
@@ -123,6 +140,9 @@ impl Device {
     /// # Errors
     /// `ENOTDIR`, `EUCLEAN`, `EIO`; `EDEADLK` in a transaction that did not lock the directory.
     pub(crate) fn find(&self, dir: &Node, name: &[u8]) -> Result<Option<Found>> {
+        if !dir.is_dir() {
+            return Err(ENOTDIR);
+        }
         let lock = dir.shared()?;
         let attr = dir.attr();
         let blocks = DirBlocks {
@@ -143,6 +163,9 @@ impl Device {
 
     /// Whether a directory has no entries but its own two.
     pub(crate) fn is_empty(&self, dir: &Node) -> Result<bool> {
+        if !dir.is_dir() {
+            return Err(ENOTDIR);
+        }
         let lock = dir.shared()?;
         let size = dir.attr().size;
         htree::is_empty(&DirBlocks {

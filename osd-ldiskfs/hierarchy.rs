@@ -106,47 +106,58 @@ impl Hierarchy {
         )
     }
 
-    /// The directories of a sequence, if it has been used.
+    fn known(&self, seq: u64) -> Option<Arc<SeqDir>> {
+        self.seqs.lock().get(&seq).cloned()
+    }
+
+    /// The directories of a sequence, if it has been used. Starts no transaction.
     pub(crate) fn find(&self, dev: &Arc<Device>, seq: u64) -> Result<Option<Arc<SeqDir>>> {
-        if let Some(s) = self.seqs.lock().get(&seq) {
-            return Ok(Some(s.clone()));
+        if let Some(s) = self.known(seq) {
+            return Ok(Some(s));
         }
+        let absent = |e: Error| if e == ENOENT { Ok(None) } else { Err(e) };
         let name = place::seq_name(seq);
         let dir = match dev.lookup(&self.top, name.as_bytes()) {
             Ok(d) => d,
-            Err(e) if e == ENOENT => return Ok(None),
-            Err(e) => return Err(e),
+            Err(e) => return absent(e),
         };
-        // What a crash left unfinished is completed.
-        self.open(dev, seq, dir).map(Some)
+        match self.open(seq, &dir, &mut |name| dev.lookup(&dir, name)) {
+            Ok(s) => Ok(Some(s)),
+            // A crash came between: nothing is in it.
+            Err(e) => absent(e),
+        }
     }
 
     /// The same; they are made if the sequence is new.
     pub(crate) fn make(&self, dev: &Arc<Device>, seq: u64) -> Result<Arc<SeqDir>> {
-        if let Some(s) = self.find(dev, seq)? {
+        if let Some(s) = self.known(seq) {
             return Ok(s);
         }
-        let name = place::seq_name(seq);
-        let dir = match local_dir(dev, &self.top, name.as_bytes(), 0o755, HIERARCHY, None) {
-            // Somebody else was faster.
-            Err(e) if e == EEXIST => dev.lookup(&self.top, name.as_bytes())?,
-            other => other?,
+        let find = |parent: &Node, name: &[u8], mode| {
+            match local_dir(dev, parent, name, mode, HIERARCHY, None) {
+                // Somebody else was faster.
+                Err(e) if e == EEXIST => dev.lookup(parent, name),
+                other => other,
+            }
         };
-        self.open(dev, seq, dir)
+        let dir = find(&self.top, place::seq_name(seq).as_bytes(), 0o755)?;
+        self.open(seq, &dir, &mut |name| find(&dir, name, 0o700))
     }
 
-    fn open(&self, dev: &Arc<Device>, seq: u64, dir: Node) -> Result<Arc<SeqDir>> {
-        let mut buckets = KVec::with_capacity(self.buckets as usize, GFP_KERNEL)?;
+    fn open(
+        &self,
+        seq: u64,
+        dir: &Node,
+        find: &mut dyn FnMut(&[u8]) -> Result<Node>,
+    ) -> Result<Arc<SeqDir>> {
+        let mut buckets = KVec::with_capacity(self.buckets as usize, GFP_NOFS)?;
         for i in 0..self.buckets {
             let name = Name::new(format_args!("d{i}"));
-            let b = match local_dir(dev, &dir, name.as_bytes(), 0o700, HIERARCHY, None) {
-                Err(e) if e == EEXIST => dev.lookup(&dir, name.as_bytes())?,
-                other => other?,
-            };
-            buckets.push(b, GFP_KERNEL)?;
+            buckets.push(find(name.as_bytes())?, GFP_NOFS)?;
         }
-        let new = Arc::new(SeqDir { dir, buckets }, GFP_KERNEL)?;
-        let place = RBTreeNode::new(seq, new.clone(), GFP_KERNEL)?;
+        let dir = dir.clone();
+        let new = Arc::new(SeqDir { dir, buckets }, GFP_NOFS)?;
+        let place = RBTreeNode::new(seq, new.clone(), GFP_NOFS)?;
         let mut seqs = self.seqs.lock();
         if let Some(s) = seqs.get(&seq) {
             return Ok(s.clone());

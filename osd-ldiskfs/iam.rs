@@ -129,8 +129,10 @@ fn root_shape(b: &[u8]) -> Result<(Shape, usize)> {
         key: key.into(),
         rec: rec.into(),
     };
-    if magic != Some(ROOT_MAGIC)
-        || usize::from(ptr) != PTR
+    if magic != Some(ROOT_MAGIC) {
+        return Err(EINVAL);
+    }
+    if usize::from(ptr) != PTR
         || !(4..=MAX_KEY).contains(&shape.key)
         || shape.rec == 0
         || levels > MAX_LEVELS
@@ -144,7 +146,7 @@ fn root_shape(b: &[u8]) -> Result<(Shape, usize)> {
 /// The lengths that the tree was made for.
 ///
 /// # Errors
-/// `EIO`: no such tree.
+/// `EINVAL`: no tree. `EIO`: a damaged one.
 pub(crate) fn shape(b: &dyn Blocks) -> Result<Shape> {
     let mut s = None;
     b.read(0, &mut |d| {
@@ -258,7 +260,7 @@ fn spot(d: &[u8], s: &Shape, key: &[u8]) -> Result<Spot> {
 /// Copies the record of `key` to `rec`; false if there is none.
 ///
 /// # Errors
-/// `EINVAL`: the lengths are not the tree's. `EIO`: the tree is damaged.
+/// `EINVAL`: no tree, or the lengths are not its. `EIO`: the tree is damaged.
 pub(crate) fn lookup(b: &dyn Blocks, key: &[u8], rec: &mut [u8]) -> Result<bool> {
     let p = walk(b, key)?;
     if p.shape.rec != rec.len() {
@@ -276,26 +278,24 @@ pub(crate) fn lookup(b: &dyn Blocks, key: &[u8], rec: &mut [u8]) -> Result<bool>
     Ok(found)
 }
 
-/// Shows the first record with a key not below `key` (or above it) to `f`; false if there is none.
-pub(crate) fn next(
-    b: &dyn Blocks,
-    key: &[u8],
-    above: bool,
-    f: &mut dyn FnMut(&[u8], &[u8]) -> Result,
-) -> Result<bool> {
+/// Replaces `key` and `rec` by the first record with a key not below `key`; false if there is none.
+///
+/// # Errors
+/// `EINVAL`: the lengths are not the tree's. `EIO`: the tree is damaged.
+pub(crate) fn next(b: &dyn Blocks, key: &mut [u8], rec: &mut [u8]) -> Result<bool> {
     let mut p = walk(b, key)?;
+    if p.shape.rec != rec.len() {
+        return Err(EINVAL);
+    }
     let mut leaf = p.leaf;
     let mut found = false;
     let mut first = true;
     loop {
         b.read(leaf, &mut |d| {
-            let mut at = 0;
-            if first {
-                let s = spot(d, &p.shape, key)?;
-                at = s.at + usize::from(s.found && above);
-            }
+            let at = if first { spot(d, &p.shape, key)?.at } else { 0 };
             if at < leaf_count(d, &p.shape)? {
-                f(leaf_key(d, &p.shape, at)?, leaf_rec(d, &p.shape, at)?)?;
+                key.copy_from_slice(leaf_key(d, &p.shape, at)?);
+                rec.copy_from_slice(leaf_rec(d, &p.shape, at)?);
                 found = true;
             }
             Ok(())

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects in memory, and the cache of them by FID.
+//! What is known of an object: its inode, and how its content is reached.
 
 use crate::Fid;
-use core::sync::atomic::{AtomicUsize, Ordering};
 use kapi::ldiskfs::{BlockFile, DataFile, Node};
 use kapi::prelude::*;
 
 /// How the content of an object is reached. It does not change between the two while the object
 /// is in memory: the one goes through the journal, the other through the page cache.
 #[derive(Default)]
-pub(crate) enum Content {
+enum Content {
     /// Not asked for yet.
     #[default]
     Closed,
@@ -20,231 +19,161 @@ pub(crate) enum Content {
     Data(Arc<DataFile>),
 }
 
+/// The inode of an object.
+enum Inode {
+    /// Nobody has looked for it yet.
+    Unknown,
+    /// The object does not exist.
+    Absent,
+    /// It exists.
+    Present(Node),
+}
+
 /// What an object had open.
 pub(crate) struct Retired {
     _content: Content,
-    _node: Option<Node>,
+    _inode: Inode,
 }
 
-/// An object. It may not exist (yet, or any more): then it has no inode.
+/// An object, which may not exist.
 #[pin_data]
-pub struct Object {
+pub(crate) struct Object {
     fid: Fid,
-    users: AtomicUsize,
     #[pin]
-    node: SpinLock<Option<Node>>,
+    inode: SpinLock<Inode>,
+    /// Held by who looks for the inode.
+    #[pin]
+    search: Mutex<()>,
     #[pin]
     content: Mutex<Content>,
 }
 
 impl Object {
-    fn new(fid: Fid, node: Option<Node>) -> Result<Arc<Object>> {
-        Arc::pin_init(
-            pin_init!(Object {
-                fid,
-                users: AtomicUsize::new(0),
-                node <- new_spinlock!(node),
-                content <- new_mutex!(Content::Closed),
-            }),
-            GFP_KERNEL,
-        )
+    /// An object of which nothing is known.
+    pub(crate) fn new(fid: Fid) -> impl PinInit<Object> {
+        pin_init!(Object {
+            fid,
+            inode <- new_spinlock!(Inode::Unknown),
+            search <- new_mutex!(()),
+            content <- new_mutex!(Content::Closed),
+        })
     }
 
     /// Its FID.
-    pub fn fid(&self) -> &Fid {
+    pub(crate) fn fid(&self) -> &Fid {
         &self.fid
+    }
+
+    fn is_known(&self) -> bool {
+        !matches!(*self.inode.lock(), Inode::Unknown)
+    }
+
+    /// Finds out whether it exists, unless that is known. The lock of the search is taken inside
+    /// handles, so `find` starts none.
+    ///
+    /// # Errors
+    /// Those of `find`; it remains unknown.
+    pub(crate) fn search(&self, find: impl FnOnce() -> Result<Option<Node>>) -> Result {
+        if self.is_known() {
+            return Ok(());
+        }
+        let _search = self.search.lock();
+        if self.is_known() {
+            return Ok(());
+        }
+        let inode = match find()? {
+            // What was found first may have ended meanwhile.
+            Some(n) if n.attr().nlink > 0 => Inode::Present(n),
+            _ => Inode::Absent,
+        };
+        *self.inode.lock() = inode;
+        Ok(())
     }
 
     /// Its inode.
     ///
     /// # Errors
     /// `ENOENT`: it does not exist.
-    pub fn node(&self) -> Result<Node> {
-        self.node.lock().clone().ok_or(ENOENT)
+    pub(crate) fn node(&self) -> Result<Node> {
+        match &*self.inode.lock() {
+            Inode::Present(n) => Ok(n.clone()),
+            _ => Err(ENOENT),
+        }
     }
 
     /// Whether it exists.
-    pub fn exists(&self) -> bool {
-        self.node.lock().is_some()
+    pub(crate) fn exists(&self) -> bool {
+        matches!(*self.inode.lock(), Inode::Present(_))
     }
 
     /// It exists now, or does not any more. What it had is given back, to be dropped when the
     /// transaction has stopped.
     pub(crate) fn set_node(&self, node: Option<Node>) -> Retired {
+        let new = node.map_or(Inode::Absent, Inode::Present);
         let mut content = self.content.lock();
         Retired {
             _content: core::mem::take(&mut *content),
-            _node: core::mem::replace(&mut *self.node.lock(), node),
+            _inode: core::mem::replace(&mut *self.inode.lock(), new),
+        }
+    }
+
+    /// The inode of an object with content.
+    fn file(&self) -> Result<Node> {
+        let node = self.node()?;
+        if node.attr().mode & osd::S_IFMT != osd::S_IFREG {
+            return Err(EINVAL);
+        }
+        Ok(node)
+    }
+
+    /// `opened` is its content, unless somebody was faster, or the object is another one now. The
+    /// lock of the content is taken inside handles; opening may start one, so it comes before.
+    fn set_content(&self, node: &Node, opened: Content) {
+        let mut content = self.content.lock();
+        let same = self.node().is_ok_and(|n| n.same(node));
+        if same && matches!(*content, Content::Closed) {
+            *content = opened;
         }
     }
 
     /// Runs `f` on its content as a file of journalled blocks.
     ///
     /// # Errors
-    /// `ENOENT`. `EBUSY`: it is in use for bulk data. Those of opening it and of `f`.
-    pub fn with_blocks<R>(&self, f: impl FnOnce(&mut BlockFile) -> Result<R>) -> Result<R> {
-        let mut content = self.content.lock();
-        if let Content::Closed = *content {
-            *content = Content::Blocks(BlockFile::open(&self.node()?)?);
+    /// `ENOENT`. `EINVAL`: no file. `EBUSY`: it is in use for bulk data. Those of opening it and
+    /// of `f`.
+    pub(crate) fn with_blocks<R>(&self, f: impl FnOnce(&mut BlockFile) -> Result<R>) -> Result<R> {
+        match &mut *self.content.lock() {
+            Content::Blocks(b) => return f(b),
+            Content::Data(_) => return Err(EBUSY),
+            Content::Closed => {}
         }
-        match &mut *content {
+        let node = self.file()?;
+        self.set_content(&node, Content::Blocks(BlockFile::open(&node)?));
+        match &mut *self.content.lock() {
             Content::Blocks(b) => f(b),
-            _ => Err(EBUSY),
+            Content::Data(_) => Err(EBUSY),
+            // It ended meanwhile.
+            Content::Closed => Err(ENOENT),
         }
     }
 
-    /// Its content as bulk data; none if it is a file of journalled blocks.
+    /// Its content as bulk data.
     ///
     /// # Errors
-    /// `ENOENT`, and those of opening it.
-    pub fn data(&self) -> Result<Option<Arc<DataFile>>> {
-        let mut content = self.content.lock();
-        if let Content::Closed = *content {
-            let file = DataFile::open(&self.node()?)?;
-            *content = Content::Data(Arc::new(file, GFP_KERNEL)?);
+    /// `ENOENT`. `EINVAL`: no file. `EBUSY`: it is a file of journalled blocks. Those of opening.
+    pub(crate) fn data(&self) -> Result<Arc<DataFile>> {
+        match &*self.content.lock() {
+            Content::Data(d) => return Ok(d.clone()),
+            Content::Blocks(_) => return Err(EBUSY),
+            Content::Closed => {}
         }
-        Ok(match &*content {
-            Content::Data(d) => Some(d.clone()),
-            _ => None,
-        })
-    }
-}
-
-/// Objects kept without a user, for each part of the cache.
-const SPARE: usize = 512;
-const PARTS: usize = 32;
-
-#[pin_data]
-struct Part {
-    #[pin]
-    objects: Mutex<RBTree<Fid, Arc<Object>>>,
-    spare: AtomicUsize,
-}
-
-/// The objects of a store by FID.
-pub(crate) struct Cache {
-    parts: KVec<Arc<Part>>,
-}
-
-/// An object in use.
-pub struct InUse {
-    object: Arc<Object>,
-    part: Arc<Part>,
-}
-
-impl core::ops::Deref for InUse {
-    type Target = Object;
-    fn deref(&self) -> &Object {
-        &self.object
-    }
-}
-
-impl Clone for InUse {
-    fn clone(&self) -> InUse {
-        self.object.users.fetch_add(1, Ordering::Relaxed);
-        InUse {
-            object: self.object.clone(),
-            part: self.part.clone(),
-        }
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if self.object.users.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.part.spare.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Cache {
-    /// An empty cache.
-    pub(crate) fn new() -> Result<Cache> {
-        let mut parts = KVec::with_capacity(PARTS, GFP_KERNEL)?;
-        for _ in 0..PARTS {
-            let part = Arc::pin_init(
-                pin_init!(Part {
-                    objects <- new_mutex!(RBTree::new()),
-                    spare: AtomicUsize::new(0),
-                }),
-                GFP_KERNEL,
-            )?;
-            parts.push(part, GFP_KERNEL)?;
-        }
-        Ok(Cache { parts })
-    }
-
-    fn part(&self, fid: &Fid) -> Result<&Arc<Part>> {
-        let h = (fid.seq ^ u64::from(fid.oid)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-        self.parts.get(h as usize % PARTS).ok_or(EINVAL)
-    }
-
-    /// The object of `fid`, if it is in memory.
-    pub(crate) fn get(&self, fid: &Fid) -> Result<Option<InUse>> {
-        let part = self.part(fid)?;
-        let objects = part.objects.lock();
-        Ok(objects.get(fid).map(|o| Self::used(part, o)))
-    }
-
-    fn used(part: &Arc<Part>, o: &Arc<Object>) -> InUse {
-        o.users.fetch_add(1, Ordering::Relaxed);
-        InUse {
-            object: o.clone(),
-            part: part.clone(),
-        }
-    }
-
-    /// Adds an object with the inode that was found for it; if somebody else was faster, theirs
-    /// is the one.
-    pub(crate) fn add(&self, fid: &Fid, node: Option<Node>) -> Result<InUse> {
-        let part = self.part(fid)?;
-        let new = Object::new(*fid, node)?;
-        let place = RBTreeNode::new(*fid, new.clone(), GFP_KERNEL)?;
-        let mut objects = part.objects.lock();
-        if let Some(o) = objects.get(fid) {
-            return Ok(Self::used(part, o));
-        }
-        objects.insert(place);
-        let new = Self::used(part, &new);
-        let old = if part.spare.load(Ordering::Relaxed) > SPARE {
-            Self::shrink(&mut objects, part)
-        } else {
-            KVec::new()
-        };
-        drop(objects);
-        // The last references to inodes go without the lock.
-        drop(old);
-        Ok(new)
-    }
-
-    /// Takes out objects that nobody uses.
-    fn shrink(objects: &mut RBTree<Fid, Arc<Object>>, part: &Part) -> KVec<Arc<Object>> {
-        let mut out = KVec::new();
-        if out.reserve(SPARE, GFP_KERNEL).is_ok() {
-            for (_, o) in objects.iter() {
-                if o.users.load(Ordering::Acquire) == 0
-                    && out.push_within_capacity(o.clone()).is_err()
-                {
-                    break;
-                }
-            }
-            for o in out.iter() {
-                objects.remove(&o.fid);
-            }
-            part.spare.store(0, Ordering::Relaxed);
-        }
-        out
-    }
-
-    /// Forgets all objects that nobody uses.
-    pub(crate) fn clear(&self) {
-        for part in self.parts.iter() {
-            loop {
-                let out = Self::shrink(&mut part.objects.lock(), part);
-                if out.is_empty() {
-                    break;
-                }
-            }
+        let node = self.file()?;
+        let file = Arc::new(DataFile::open(&node)?, GFP_NOFS)?;
+        self.set_content(&node, Content::Data(file));
+        match &*self.content.lock() {
+            Content::Data(d) => Ok(d.clone()),
+            Content::Blocks(_) => Err(EBUSY),
+            Content::Closed => Err(ENOENT),
         }
     }
 }

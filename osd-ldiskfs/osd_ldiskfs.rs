@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The object store on a stock ext4: objects by FID, transactions, the layout of a target's disk
-//! (`ondisk.md`). `Documentation/osd.md` says how.
+//! The object store on a stock ext4: what crate `osd` promises, with the layout of a target's
+//! disk (`ondisk.md`). `Documentation/osd.md` says how.
+//!
+//! [`mount`] mounts a device; [`Mounted::open`] makes a store of it, once it is known what kind of
+//! target it is.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod cache;
+mod change;
 mod commit;
 mod device;
 mod dirhash;
+mod face;
 mod hierarchy;
 mod htree;
 mod iam;
 mod index;
+mod journal;
 mod lma;
+mod mounted;
 mod object;
 mod place;
-mod records;
+mod plan;
 mod setup;
 mod store;
 mod txn;
 
-pub use commit::Callback;
-pub use object::{InUse, Object};
-pub use store::{Create, SetAttr, Store};
-pub use txn::{Plan, Running};
+pub use mounted::{mount, Mounted, Options};
 pub use wire::fid::Fid;

@@ -67,8 +67,7 @@ fn label(dev: &Arc<Device>, node: &Node, compat: LmaCompat, fid: &Fid) -> Result
     plan.credits(Credits::Xattr, lma::LEN);
     let mut run = plan.start()?;
     lma::write(run.handle()?, node, fid, compat)?;
-    run.stop()?;
-    Ok(())
+    run.stop()
 }
 
 /// Reads or makes `OI_scrub`. Returns the number of files of the index, 0 if it does not say.
@@ -161,14 +160,14 @@ fn buckets(dev: &Arc<Device>) -> Result<u32> {
 ///
 /// # Errors
 /// `EUCLEAN`: it cannot be served as it is; the log says why. `ENOSPC`, `EIO`.
-pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
+pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
     let root = dev.root();
-    if lma::read(root)?.is_none() {
+    if lma::read(root)?.is_none() && !dev.is_readonly() {
         label(dev, root, LmaCompat::NOT_IN_OI, &Fid::local(oid::OSD_ROOT))?;
     }
     let top = local_dir(dev, root, b"O", 0o755, HIERARCHY, None)?;
     let mut nursery = top.clone();
-    if !dev.is_ost() {
+    if !ost && !dev.is_readonly() {
         let fid = Fid::local(oid::REMOTE_PARENT_DIR);
         nursery = local_dir(
             dev,
@@ -179,15 +178,17 @@ pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
             Some(fid),
         )?;
     }
-    let fid = Fid::local(oid::INDEX_BACKUP);
-    local_dir(
-        dev,
-        root,
-        b"index_backup",
-        0o755,
-        LmaCompat::NOT_IN_OI,
-        Some(fid),
-    )?;
+    if !dev.is_readonly() {
+        let fid = Fid::local(oid::INDEX_BACKUP);
+        local_dir(
+            dev,
+            root,
+            b"index_backup",
+            0o755,
+            LmaCompat::NOT_IN_OI,
+            Some(fid),
+        )?;
+    }
     let count = open_scrub(dev)?;
     let oi = open_oi(dev, count)?;
     let hierarchy = Hierarchy::new(top, buckets(dev)?)?;
@@ -196,7 +197,10 @@ pub(crate) fn open(dev: &Arc<Device>) -> Result<Layout> {
         hierarchy,
         nursery,
     };
-    scan(dev, &layout.oi)?;
+    if !dev.is_readonly() {
+        let oi = &layout.oi;
+        Scan { dev, oi, ost }.all()?;
+    }
     Ok(layout)
 }
 
@@ -211,94 +215,102 @@ const SCANNED: &[&str] = &[
 ];
 
 /// Sees to it that local files have an LMA and are in the index.
-fn scan(dev: &Arc<Device>, oi: &ObjectIndex) -> Result {
-    let root = dev.root();
-    scan_dir(dev, oi, root, true)?;
-    for name in SCANNED {
-        match dev.lookup(root, name.as_bytes()) {
-            Ok(dir) => scan_dir(dev, oi, &dir, false)?,
-            Err(e) if e == ENOENT => {}
-            Err(e) => return Err(e),
-        }
-    }
-    if let Ok(ns) = dev.lookup(root, b"ROOT") {
-        if let Ok(dot) = dev.lookup(&ns, b".lustre") {
-            check(dev, oi, &dot, b".lustre", false)?;
-            scan_dir(dev, oi, &dot, false)?;
-        }
-    }
-    Ok(())
+struct Scan<'a> {
+    dev: &'a Arc<Device>,
+    oi: &'a ObjectIndex,
+    ost: bool,
 }
 
-fn scan_dir(dev: &Arc<Device>, oi: &ObjectIndex, dir: &Node, root: bool) -> Result {
-    struct Entry {
-        ino: u64,
-        name: Name,
+impl Scan<'_> {
+    fn all(&self) -> Result {
+        let root = self.dev.root();
+        self.dir(root, true)?;
+        for name in SCANNED {
+            match self.dev.lookup(root, name.as_bytes()) {
+                Ok(dir) => self.dir(&dir, false)?,
+                Err(e) if e == ENOENT => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if let Ok(ns) = self.dev.lookup(root, b"ROOT") {
+            if let Ok(dot) = self.dev.lookup(&ns, b".lustre") {
+                self.check(&dot, b".lustre", false)?;
+                self.dir(&dot, false)?;
+            }
+        }
+        Ok(())
     }
-    let mut found: KVVec<Entry> = KVVec::new();
-    dir.readdir(0, &mut |e| {
-        if e.name != b"." && e.name != b".." {
-            let name = core::str::from_utf8(e.name).unwrap_or("?");
-            let name = Name::new(format_args!("{name}"));
-            found.push(Entry { ino: e.ino, name }, GFP_KERNEL)?;
-        }
-        Ok(Walk::Next)
-    })?;
-    for e in found.iter() {
-        let name = e.name.as_bytes();
-        if name.starts_with(b"oi.16") {
-            continue;
-        }
-        match dev.mount().iget(e.ino, 0) {
-            Ok(node) => check(dev, oi, &node, name, root)?,
-            // An entry without an inode is e2fsck's business.
-            Err(e) if e == ESTALE => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
 
-fn check(dev: &Arc<Device>, oi: &ObjectIndex, node: &Node, name: &[u8], root: bool) -> Result {
-    let fid = match lma::read(node)? {
-        Some(lma)
-            if lma.compat().contains(LmaCompat::NOT_IN_OI)
-                || lma.incompat().contains(LmaIncompat::AGENT) =>
-        {
-            return Ok(())
+    fn dir(&self, dir: &Node, root: bool) -> Result {
+        struct Entry {
+            ino: u64,
+            name: Name,
         }
-        Some(lma) => lma.fid(),
-        None => {
-            let known = place::NAMED
-                .iter()
-                .find(|(_, n)| root && n.as_bytes() == name);
-            let fid = match known {
-                Some((oid, _)) => Fid::local(*oid),
-                None => self_fid(node)?,
-            };
-            label(dev, node, LmaCompat::empty(), &fid)?;
-            fid
+        let mut found: KVVec<Entry> = KVVec::new();
+        dir.readdir(0, &mut |e| {
+            if e.name != b"." && e.name != b".." {
+                let name = core::str::from_utf8(e.name).unwrap_or("?");
+                let name = Name::new(format_args!("{name}"));
+                found.push(Entry { ino: e.ino, name }, GFP_KERNEL)?;
+            }
+            Ok(Walk::Next)
+        })?;
+        for e in found.iter() {
+            let name = e.name.as_bytes();
+            if name.starts_with(b"oi.16") {
+                continue;
+            }
+            match self.dev.mount().iget(e.ino, 0) {
+                Ok(node) => self.check(&node, name, root)?,
+                // An entry without an inode is e2fsck's business.
+                Err(e) if e == ESTALE => {}
+                Err(e) => return Err(e),
+            }
         }
-    };
-    if place::place(&fid, dev.is_ost()) != Place::Index {
-        return Ok(());
+        Ok(())
     }
-    let here = Mapping::of(node)?;
-    let known = oi.lookup(&fid)?;
-    if known == Some(here) {
-        return Ok(());
+
+    fn check(&self, node: &Node, name: &[u8], root: bool) -> Result {
+        let dev = self.dev;
+        let fid = match lma::read(node)? {
+            Some(lma)
+                if lma.compat().contains(LmaCompat::NOT_IN_OI)
+                    || lma.incompat().contains(LmaIncompat::AGENT) =>
+            {
+                return Ok(())
+            }
+            Some(lma) => lma.fid(),
+            None => {
+                let known = place::NAMED
+                    .iter()
+                    .find(|(_, n)| root && n.as_bytes() == name);
+                let fid = match known {
+                    Some((oid, _)) => Fid::local(*oid),
+                    None => self_fid(node)?,
+                };
+                label(dev, node, LmaCompat::empty(), &fid)?;
+                fid
+            }
+        };
+        if place::place(&fid, self.ost) != Place::Index {
+            return Ok(());
+        }
+        let here = Mapping::of(node)?;
+        let known = self.oi.lookup(&fid)?;
+        if known == Some(here) {
+            return Ok(());
+        }
+        let mut plan = Plan::new(dev);
+        plan.more(oi_credits(dev));
+        let mut run = plan.start()?;
+        if known.is_some() {
+            pr_warn!("{}: the index had another inode\n", fid);
+            self.oi.update(&mut run, &fid, here)?;
+        } else {
+            self.oi.insert(&mut run, &fid, here)?;
+        }
+        run.stop()
     }
-    let mut plan = Plan::new(dev);
-    plan.more(oi_credits(dev));
-    let mut run = plan.start()?;
-    if known.is_some() {
-        pr_warn!("{}: the index had another inode\n", fid);
-        oi.update(&mut run, &fid, here)?;
-    } else {
-        oi.insert(&mut run, &fid, here)?;
-    }
-    run.stop()?;
-    Ok(())
 }
 
 /// Journal credits for a change of the object index: a leaf and its parent, split; more levels

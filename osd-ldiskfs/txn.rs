@@ -2,11 +2,11 @@
 
 //! Transactions: what is declared, the running handle, and names that wait to be removed.
 
-use crate::commit::{Callback, CommitQueue};
 use crate::device::Device;
 use crate::object::Retired;
 use kapi::ldiskfs::{Credits, Dquot, Handle, Ids, Node, QuotaKind};
 use kapi::prelude::*;
+use osd::Callback;
 
 /// A name whose removal waits until it is known whether it moves; see `Documentation/osd.md`.
 struct Removal {
@@ -24,7 +24,7 @@ struct Nursed {
 }
 
 /// What a transaction will need; all of it is acquired before it starts.
-pub struct Plan {
+pub(crate) struct Plan {
     dev: Arc<Device>,
     credits: u32,
     nodes: KVec<Node>,
@@ -45,23 +45,18 @@ impl Plan {
         }
     }
 
-    /// The device.
-    pub(crate) fn device(&self) -> &Arc<Device> {
-        &self.dev
-    }
-
     /// Adds journal credits.
-    pub fn credits(&mut self, what: Credits, len: usize) {
+    pub(crate) fn credits(&mut self, what: Credits, len: usize) {
         self.more(self.dev.mount().credits(what, len));
     }
 
     /// Adds a number of journal credits.
-    pub fn more(&mut self, credits: u32) {
+    pub(crate) fn more(&mut self, credits: u32) {
         self.credits = self.credits.saturating_add(credits);
     }
 
     /// The transaction will lock this inode.
-    pub fn lock(&mut self, node: &Node) -> Result {
+    pub(crate) fn lock(&mut self, node: &Node) -> Result {
         if !self.nodes.iter().any(|n| n.same(node)) {
             self.nodes.push(node.clone(), GFP_KERNEL)?;
         }
@@ -69,7 +64,7 @@ impl Plan {
     }
 
     /// Objects will be made before their place is known: `dir` is where their names wait.
-    pub fn nursery(&mut self, dir: &Node) -> Result {
+    pub(crate) fn nursery(&mut self, dir: &Node) -> Result {
         self.lock(dir)?;
         self.credits(Credits::Rename, 0);
         self.nursery = Some(dir.clone());
@@ -77,7 +72,7 @@ impl Plan {
     }
 
     /// Objects will belong to these ids.
-    pub fn ids(&mut self, ids: &Ids) -> Result {
+    pub(crate) fn ids(&mut self, ids: &Ids) -> Result {
         self.credits(Credits::Attr, 0);
         for (kind, id) in [
             (QuotaKind::User, ids.uid),
@@ -97,7 +92,7 @@ impl Plan {
     ///
     /// # Errors
     /// As [`Handle::start`].
-    pub fn start(self) -> Result<Running> {
+    pub(crate) fn start(self) -> Result<Running> {
         let handle = Handle::start(self.dev.mount(), self.nodes, self.credits)?;
         Ok(Running {
             dev: self.dev,
@@ -105,7 +100,6 @@ impl Plan {
             nursery: self.nursery,
             removals: KVec::new(),
             nursed: KVec::new(),
-            callbacks: KVec::new(),
             retired: KVec::new(),
             sync: false,
             _dquots: self.dquots,
@@ -114,13 +108,12 @@ impl Plan {
 }
 
 /// A transaction that runs.
-pub struct Running {
+pub(crate) struct Running {
     dev: Arc<Device>,
     handle: Option<Handle>,
     nursery: Option<Node>,
     removals: KVec<Removal>,
     nursed: KVec<Nursed>,
-    callbacks: KVec<Callback>,
     retired: KVec<Retired>,
     sync: bool,
     _dquots: KVec<Dquot>,
@@ -133,16 +126,11 @@ fn bytes(name: &[u8]) -> Result<KVec<u8>> {
 }
 
 impl Running {
-    /// The device.
-    pub(crate) fn device(&self) -> &Arc<Device> {
-        &self.dev
-    }
-
     /// The handle.
     ///
     /// # Errors
     /// `EINVAL` after the stop.
-    pub fn handle(&mut self) -> Result<&mut Handle> {
+    pub(crate) fn handle(&mut self) -> Result<&mut Handle> {
         self.handle.as_mut().ok_or(EINVAL)
     }
 
@@ -150,18 +138,19 @@ impl Running {
     ///
     /// # Errors
     /// `EINVAL`: no such object was declared.
-    pub fn nursery(&self) -> Result<Node> {
+    pub(crate) fn nursery(&self) -> Result<Node> {
         self.nursery.clone().ok_or(EINVAL)
     }
 
     /// The end waits until the transaction is on disk.
-    pub fn set_sync(&mut self) {
+    pub(crate) fn set_sync(&mut self) {
         self.sync = true;
     }
 
-    /// Calls `call` when the transaction is on disk.
-    pub fn on_commit(&mut self, call: Callback) -> Result {
-        Ok(self.callbacks.push(call, GFP_NOFS)?)
+    /// Calls `call` when the transaction is on disk. It cannot get there before the handle stops.
+    pub(crate) fn on_commit(&mut self, call: Callback) -> Result {
+        let tid = self.handle()?.tid();
+        self.dev.commits().add(tid, call)
     }
 
     /// The name that a new object has until it is inserted.
@@ -196,7 +185,7 @@ impl Running {
 
     /// Gives an object a name in a directory: a rename if it is being moved, an added name
     /// otherwise. Link counts stay.
-    pub fn insert_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+    pub(crate) fn insert_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
         // An entry of that name that is on its way out goes first.
         if let Some(i) = self
             .removals
@@ -220,7 +209,7 @@ impl Running {
     }
 
     /// Takes a name away, at the latest when the transaction stops.
-    pub fn remove_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+    pub(crate) fn remove_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
         let r = Removal {
             dir: dir.clone(),
             name: bytes(name)?,
@@ -230,7 +219,7 @@ impl Running {
     }
 
     /// Whether a name is on its way out.
-    pub fn is_removed(&self, dir: &Node, name: &[u8]) -> bool {
+    pub(crate) fn is_removed(&self, dir: &Node, name: &[u8]) -> bool {
         self.removals
             .iter()
             .any(|r| r.dir.same(dir) && r.name.as_slice() == name)
@@ -261,34 +250,26 @@ impl Running {
         result
     }
 
-    /// Ends the transaction. Returns the number of the journal's transaction.
+    /// Ends the transaction.
     ///
     /// # Errors
     /// `EIO`, `EROFS`: nothing of the transaction may be relied on; callbacks hear of it, too.
-    pub fn stop(mut self) -> Result<u32> {
+    pub(crate) fn stop(mut self) -> Result {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result {
         let result = self.finish();
         let Some(handle) = self.handle.take() else {
             return Err(EINVAL);
         };
         let tid = handle.tid();
-        let queue: &CommitQueue = self.dev.commits();
-        let mut late = KVec::new();
-        for call in core::mem::take(&mut self.callbacks) {
-            if let Err(call) = queue.add(tid, call) {
-                // Without memory for the queue: wait for the commit and call from here.
-                self.sync = true;
-                late.push(call, GFP_NOFS)?;
-            }
-        }
-        let mut result = result.and(handle.stop());
+        let result = result.and(handle.stop());
         if self.sync {
             // Here, not in the stop: others get the locks meanwhile.
-            result = result.and(self.dev.mount().wait_commit(tid));
+            return result.and(self.dev.mount().wait_commit(tid));
         }
-        for call in late {
-            call.call(result);
-        }
-        result.map(|()| tid)
+        result
     }
 }
 
@@ -298,12 +279,8 @@ impl Drop for Running {
             return;
         }
         // Dropped on an error: what was done stays done, so the names have to be right.
-        if let Err(e) = self.finish() {
-            pr_err!("osd-ldiskfs: transaction given up: {:?}\n", e);
-        }
-        drop(self.handle.take());
-        for call in core::mem::take(&mut self.callbacks) {
-            call.call(Err(ECANCELED));
+        if let Err(e) = self.end() {
+            pr_err!("osd-ldiskfs: a transaction ended with {:?}\n", e);
         }
     }
 }

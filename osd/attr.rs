@@ -6,6 +6,10 @@ use core::ffi::CStr;
 
 /// Bits of a mode that hold the type.
 pub const S_IFMT: u32 = 0o170000;
+/// Type of a regular file.
+pub const S_IFREG: u32 = 0o100000;
+/// Type of a directory.
+pub const S_IFDIR: u32 = 0o040000;
 
 /// A point in time since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -59,12 +63,12 @@ pub struct Attr {
 impl Attr {
     /// Whether the object is a directory.
     pub const fn is_dir(&self) -> bool {
-        self.mode & S_IFMT == 0o040000
+        self.mode & S_IFMT == S_IFDIR
     }
 
     /// Whether the object is a regular file.
     pub const fn is_file(&self) -> bool {
-        self.mode & S_IFMT == 0o100000
+        self.mode & S_IFMT == S_IFREG
     }
 
     /// Whether the object is a symbolic link.
@@ -118,7 +122,7 @@ impl Create<'_> {
     /// A regular file.
     pub const fn file(mode: u32) -> Create<'static> {
         Create {
-            mode: 0o100000 | mode,
+            mode: S_IFREG | mode,
             rdev: 0,
             target: None,
         }
@@ -127,7 +131,7 @@ impl Create<'_> {
     /// A directory.
     pub const fn dir(mode: u32) -> Create<'static> {
         Create {
-            mode: 0o040000 | mode,
+            mode: S_IFDIR | mode,
             rdev: 0,
             target: None,
         }

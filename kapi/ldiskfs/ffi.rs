@@ -118,6 +118,7 @@ extern "C" {
     pub(super) fn ldiskfs_mount(
         path: *const c_char,
         options: *const c_char,
+        readonly: bool,
         commit: CommitFn,
         data: *mut c_void,
         out: *mut *mut Mount,

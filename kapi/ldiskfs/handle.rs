@@ -58,6 +58,8 @@ pub fn in_handle() -> bool {
 struct Touched {
     node: Node,
     want: Attr,
+    // Only content was written: the inode may not be locked, and its attributes are not ours.
+    content: bool,
     // A new file that has no name yet.
     unnamed: bool,
 }
@@ -185,20 +187,30 @@ impl Handle {
         self.touch(node).map(|_| ())
     }
 
-    /// The place of what is to be written for `node`.
+    /// The place of what is to be written for `node`, which is locked.
     fn touch(&mut self, node: &Node) -> Result<usize> {
         if let Some(i) = self.touched.iter().rposition(|t| t.node.same(node)) {
+            if self.touched.get(i).is_some_and(|t| t.content) {
+                self.has_locked(node)?;
+                if let Some(t) = self.touched.get_mut(i) {
+                    (t.want, t.content) = (node.attr(), false);
+                }
+            }
             return Ok(i);
         }
-        self.touched.push(
-            Touched {
-                node: node.clone(),
-                want: node.attr(),
-                unnamed: false,
-            },
-            GFP_NOFS,
-        )?;
+        self.has_locked(node)?;
+        self.push(node, false)?;
         Ok(self.touched.len() - 1)
+    }
+
+    fn push(&mut self, node: &Node, content: bool) -> Result {
+        let t = Touched {
+            node: node.clone(),
+            want: node.attr(),
+            content,
+            unnamed: false,
+        };
+        Ok(self.touched.push(t, GFP_NOFS)?)
     }
 
     /// Puts back what ext4 changed of the attributes that are the caller's.
@@ -232,7 +244,6 @@ impl Handle {
         rdev: u32,
         target: Option<&CStr>,
     ) -> Result<Node> {
-        self.has_locked(dir)?;
         let d = self.touch(dir)?;
         let len = u32::try_from(name.len())?;
         let target = target.map_or(core::ptr::null(), |t| t.as_ptr());
@@ -274,8 +285,6 @@ impl Handle {
 
     /// Adds a name. Link counts stay as they are, see [`Handle::attr_mut`].
     pub fn link(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
-        self.has_locked(dir)?;
-        self.has_locked(node)?;
         let (d, n) = (self.touch(dir)?, self.touch(node)?);
         // An orphan leaves ext4's list when it gets its first link.
         // SAFETY: the node is live.
@@ -300,8 +309,6 @@ impl Handle {
     /// # Errors
     /// `ENOENT`, `ENOTEMPTY`, `EIO`.
     pub fn unlink(&mut self, dir: &Node, name: &[u8], node: &Node, last: bool) -> Result {
-        self.has_locked(dir)?;
-        self.has_locked(node)?;
         let (d, n) = (self.touch(dir)?, self.touch(node)?);
         let len = u32::try_from(name.len())?;
         let links = self.touched.get(n).map_or(0, |t| t.want.nlink);
@@ -331,9 +338,6 @@ impl Handle {
         to: &Node,
         to_name: &[u8],
     ) -> Result {
-        self.has_locked(from)?;
-        self.has_locked(to)?;
-        self.has_locked(node)?;
         let (f, t, n) = (self.touch(from)?, self.touch(to)?, self.touch(node)?);
         let (from_len, to_len) = (
             u32::try_from(from_name.len())?,
@@ -424,14 +428,18 @@ impl Handle {
 
     /// Marks a file as written through the journal, see [`super::BlockFile`].
     pub(super) fn set_journalled(&mut self, node: &Node) -> Result {
-        self.touch(node)?;
+        self.written(node)?;
         // SAFETY: the node is live.
         unsafe { ffi::ldiskfs_set_journal_data(node.raw()) };
         Ok(())
     }
 
+    /// The inode is to be written, as its content has changed.
     pub(super) fn written(&mut self, node: &Node) -> Result {
-        self.touch(node).map(|_| ())
+        if self.touched.iter().any(|t| t.node.same(node)) {
+            return Ok(());
+        }
+        self.push(node, true)
     }
 
     fn finish(&mut self) -> Result {
@@ -445,8 +453,10 @@ impl Handle {
                 // The last reference frees it.
                 t.want.nlink = 0;
             }
-            // SAFETY: the node is live, the attributes are valid.
-            unsafe { ffi::ldiskfs_poke(t.node.raw(), &t.want) };
+            if !t.content {
+                // SAFETY: the node is live, the attributes are valid.
+                unsafe { ffi::ldiskfs_poke(t.node.raw(), &t.want) };
+            }
             // SAFETY: the node is live and the handle runs.
             result = result.and(check(unsafe { ffi::ldiskfs_dirty(t.node.raw()) }));
         }

@@ -62,8 +62,14 @@ impl Mount {
     ///
     /// # Errors
     /// `EBUSY`: it is mounted elsewhere. `EINVAL`: ext4 does not know a feature, there is no
-    /// journal or fast commits are on. `EROFS`: the device is read-only. Others of the mount.
-    pub fn open(path: &CStr, options: &CStr, sink: Arc<dyn CommitSink>) -> Result<Arc<Mount>> {
+    /// journal or fast commits are on. `EROFS`: the device is read-only, and the mount is not to
+    /// be. Others of the mount.
+    pub fn open(
+        path: &CStr,
+        options: &CStr,
+        readonly: bool,
+        sink: Arc<dyn CommitSink>,
+    ) -> Result<Arc<Mount>> {
         let sink = KBox::new(sink, GFP_KERNEL)?;
         let data: *const Arc<dyn CommitSink> = &*sink;
         let mut raw = core::ptr::null_mut();
@@ -72,6 +78,7 @@ impl Mount {
             ffi::ldiskfs_mount(
                 path.as_ptr(),
                 options.as_ptr(),
+                readonly,
                 committed,
                 data.cast_mut().cast(),
                 &mut raw,

@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is done to objects inside a transaction.
+
+use crate::iam::{self, Shape};
+use crate::index::{Mapping, Writer};
+use crate::lma;
+use crate::object::Object;
+use crate::place::{self, Name, Place};
+use crate::store::Store;
+use crate::txn::Running;
+use crate::Fid;
+use core::ffi::CStr;
+use kapi::ldiskfs::{Ids, Node};
+use kapi::prelude::*;
+use osd::{Create, SetAttr, S_IFDIR, S_IFMT, S_IFREG};
+use wire::disk::lma::LmaCompat;
+
+/// Directories with more links than this count as having one (`DIR_NLINK`).
+const LINK_MAX: u32 = 65000;
+/// Inode flags that can be set (`ondisk.md` 8.2).
+const SETTABLE_FLAGS: u32 = 0x2003_04f8;
+
+/// The owners among attributes.
+pub(crate) fn ids(set: &SetAttr) -> Ids {
+    Ids {
+        uid: set.uid,
+        gid: set.gid,
+        projid: set.projid,
+    }
+}
+
+impl Store {
+    /// Makes the object: an inode with its FID, in the index or in its place in `O/`. Its link
+    /// count is 1, that of a directory 2 (for `.`); ids are those of root, times zero.
+    ///
+    /// # Errors
+    /// `EEXIST`: it exists, or another object has its place. `ENOSPC`, `EDQUOT`, `EIO`.
+    pub(crate) fn create(
+        &self,
+        run: &mut Running,
+        o: &Object,
+        what: &Create<'_>,
+        near: Option<(&Object, &[u8])>,
+    ) -> Result {
+        if o.exists() {
+            return Err(EEXIST);
+        }
+        let fid = *o.fid();
+        let place = self.place(&fid);
+        let node = match &place {
+            Place::LastId(seq) => {
+                let s = self
+                    .layout()
+                    .hierarchy
+                    .find(self.device(), *seq)?
+                    .ok_or(EINVAL)?;
+                self.create_named(run, &s.dir, b"LAST_ID", what)?
+            }
+            Place::Hierarchy { seq, id } => {
+                let s = self
+                    .layout()
+                    .hierarchy
+                    .find(self.device(), *seq)?
+                    .ok_or(EINVAL)?;
+                let name = place::object_name(*seq, *id);
+                self.create_named(run, s.bucket(*id)?, name.as_bytes(), what)?
+            }
+            Place::Index => match place::root_name(&fid) {
+                Some(name) => {
+                    let root = self.device().root().clone();
+                    self.create_named(run, &root, name.as_bytes(), what)?
+                }
+                None => self.create_placeless(run, &fid, what, near)?,
+            },
+            _ => return Err(EOPNOTSUPP),
+        };
+        run.handle()?.apply(&node)?;
+        let compat = if place::flagged_on_ost(&fid, &place) {
+            LmaCompat::FID_ON_OST
+        } else {
+            LmaCompat::empty()
+        };
+        lma::write(run.handle()?, &node, &fid, compat)?;
+        if place == Place::Index {
+            self.map_object(run, &fid, &node)?;
+        }
+        if place != Place::Index || place::root_name(&fid).is_some() {
+            run.settle(&node);
+        }
+        run.retire(o.set_node(Some(node)));
+        Ok(())
+    }
+
+    /// Makes an inode that will be inserted later in the transaction: with the name that it is
+    /// to get, without one, or with one in the nursery.
+    fn create_placeless(
+        &self,
+        run: &mut Running,
+        fid: &Fid,
+        what: &Create<'_>,
+        near: Option<(&Object, &[u8])>,
+    ) -> Result<Node> {
+        if let Some((dir, name)) = near {
+            let d = dir.node()?;
+            if run.handle()?.locked(d.ino()).is_some() && !run.is_removed(&d, name) {
+                return self.create_named(run, &d, name, what);
+            }
+        }
+        if what.mode & S_IFMT == S_IFREG {
+            let root = self.device().root().clone();
+            return run.handle()?.create_unnamed(&root, what.mode);
+        }
+        let name = Name::new(format_args!("{fid}"));
+        let nursery = run.nursery()?;
+        self.create_named(run, &nursery, name.as_bytes(), what)
+    }
+
+    fn create_named(
+        &self,
+        run: &mut Running,
+        dir: &Node,
+        name: &[u8],
+        what: &Create<'_>,
+    ) -> Result<Node> {
+        let node = run
+            .handle()?
+            .create(dir, name, what.mode, what.rdev, what.target)?;
+        // Until all of the object is there, or it is inserted, it goes again at the end.
+        run.nurse(dir, name, &node)?;
+        Ok(node)
+    }
+
+    /// An entry of a dead inode, or of one that is not the FID's, is replaced.
+    fn map_object(&self, run: &mut Running, fid: &Fid, node: &Node) -> Result {
+        let to = Mapping::of(node)?;
+        match self.oi().insert(run, fid, to) {
+            Err(e) if e == EEXIST => {}
+            other => return other,
+        }
+        // `find_node` found nobody when the object was looked up: the entry is stale.
+        pr_warn!("{}: a stale entry of the index is replaced\n", fid);
+        self.oi().update(run, fid, to)
+    }
+
+    /// Ends an object: its place in the index or in `O/` is gone, and the inode with the last
+    /// reference. Names in directories are the caller's to remove.
+    pub(crate) fn destroy(&self, run: &mut Running, o: &Object) -> Result {
+        let node = o.node()?;
+        let fid = *o.fid();
+        run.handle()?.attr_mut(&node)?.nlink = 0;
+        match self.place(&fid) {
+            Place::Hierarchy { seq, id } => {
+                let s = self
+                    .layout()
+                    .hierarchy
+                    .find(self.device(), seq)?
+                    .ok_or(EINVAL)?;
+                let name = place::object_name(seq, id);
+                run.remove_name(s.bucket(id)?, name.as_bytes(), &node)?;
+            }
+            Place::Index => match self.oi().delete(run, &fid) {
+                // It was found by its name in the root.
+                Err(e) if e == ENOENT => {}
+                other => other?,
+            },
+            _ => return Err(EOPNOTSUPP),
+        }
+        if let Some(name) = place::root_name(&fid) {
+            let root = self.device().root().clone();
+            if self.device().find(&root, name.as_bytes())?.is_some() {
+                run.remove_name(&root, name.as_bytes(), &node)?;
+            }
+        }
+        run.retire(o.set_node(None));
+        Ok(())
+    }
+
+    /// Gives an object a name. `.` and `..` of a directory are checked: ext4 sets them itself.
+    ///
+    /// # Errors
+    /// `EEXIST`. `EINVAL`: not what `.` or `..` says. `ENOSPC`, `EIO`.
+    pub(crate) fn insert(
+        &self,
+        run: &mut Running,
+        dir: &Object,
+        name: &[u8],
+        o: &Object,
+    ) -> Result {
+        let (d, n) = (dir.node()?, o.node()?);
+        if name == b"." {
+            return if d.same(&n) { Ok(()) } else { Err(EINVAL) };
+        }
+        if name == b".." {
+            // A new directory comes to its parent with the insertion there.
+            return Ok(());
+        }
+        if !run.is_nursed(&d, name, &n)
+            && !run.is_removed(&d, name)
+            && self.device().find(&d, name)?.is_some()
+        {
+            return Err(EEXIST);
+        }
+        run.insert_name(&d, name, &n)
+    }
+
+    /// Takes a name away from an object; link counts stay.
+    ///
+    /// # Errors
+    /// `ENOENT`. `EAGAIN`: it is not the object's that was planned for.
+    pub(crate) fn remove(&self, run: &mut Running, dir: &Object, name: &[u8]) -> Result {
+        let d = dir.node()?;
+        if name == b"." || name == b".." {
+            // They go with the directory.
+            return Ok(());
+        }
+        if run.is_removed(&d, name) {
+            return Err(ENOENT);
+        }
+        let found = self.device().find(&d, name)?.ok_or(ENOENT)?;
+        let node = run.handle()?.locked(found.ino.into()).ok_or(EAGAIN)?;
+        run.remove_name(&d, name, &node)
+    }
+
+    /// One link more.
+    pub(crate) fn ref_add(&self, run: &mut Running, o: &Object) -> Result {
+        let n = o.node()?;
+        let h = run.handle()?;
+        let a = h.attr_mut(&n)?;
+        let dir = a.mode & S_IFMT == S_IFDIR;
+        // ext4 counts 1 for a directory with too many.
+        if !(dir && a.nlink == 1) {
+            a.nlink = a.nlink.checked_add(1).ok_or(EMLINK)?;
+            if a.nlink > LINK_MAX {
+                if !dir {
+                    a.nlink -= 1;
+                    return Err(EMLINK);
+                }
+                a.nlink = 1;
+            }
+        }
+        h.apply(&n)
+    }
+
+    /// One link less.
+    pub(crate) fn ref_del(&self, run: &mut Running, o: &Object) -> Result {
+        let n = o.node()?;
+        let h = run.handle()?;
+        let a = h.attr_mut(&n)?;
+        let many = a.mode & S_IFMT == S_IFDIR && a.nlink == 1;
+        if !many {
+            a.nlink = a.nlink.checked_sub(1).ok_or(EINVAL)?;
+        }
+        h.apply(&n)
+    }
+
+    /// Sets attributes. The size is set by writing and by truncation.
+    ///
+    /// # Errors
+    /// `EDQUOT`, `EINVAL` (no such id), `EIO`.
+    pub(crate) fn set_attr(&self, run: &mut Running, o: &Object, s: &SetAttr) -> Result {
+        let n = o.node()?;
+        let h = run.handle()?;
+        if s.uid.is_some() || s.gid.is_some() || s.projid.is_some() {
+            h.set_ids(&n, &ids(s))?;
+        }
+        let a = h.attr_mut(&n)?;
+        if let Some(mode) = s.mode {
+            a.mode = (a.mode & S_IFMT) | (mode & !S_IFMT);
+        }
+        if let Some(t) = s.atime {
+            (a.atime, a.atime_nsec) = (t.sec, t.nsec);
+        }
+        if let Some(t) = s.mtime {
+            (a.mtime, a.mtime_nsec) = (t.sec, t.nsec);
+        }
+        if let Some(t) = s.ctime {
+            (a.ctime, a.ctime_nsec) = (t.sec, t.nsec);
+        }
+        if let Some(v) = s.version {
+            a.version = v;
+        }
+        h.apply(&n)?;
+        if let Some(flags) = s.flags {
+            h.set_flags(&n, flags, SETTABLE_FLAGS)?;
+        }
+        Ok(())
+    }
+
+    /// Sets an xattr, or removes it.
+    ///
+    /// # Errors
+    /// `ENODATA`, `ENOSPC`, `E2BIG`, `EDQUOT`, `EIO`.
+    pub(crate) fn set_xattr(
+        &self,
+        run: &mut Running,
+        o: &Object,
+        name: &CStr,
+        value: Option<&[u8]>,
+    ) -> Result {
+        run.handle()?.set_xattr(&o.node()?, name, value, false)
+    }
+
+    /// Writes through the journal.
+    pub(crate) fn write(&self, run: &mut Running, o: &Object, off: u64, data: &[u8]) -> Result {
+        o.with_blocks(|b| b.write(run.handle()?, off, data))
+    }
+
+    /// Makes an empty index of an object without content.
+    ///
+    /// # Errors
+    /// `EINVAL`: it has content. `ENOSPC`, `EIO`.
+    pub(crate) fn index_make(
+        &self,
+        run: &mut Running,
+        o: &Object,
+        key: usize,
+        rec: usize,
+    ) -> Result {
+        o.with_blocks(|file| {
+            let handle = run.handle()?;
+            iam::create(&mut Writer { file, handle }, Shape { key, rec })
+        })
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EINVAL` (lengths), `ENOSPC`, `EIO`.
+    pub(crate) fn index_insert(
+        &self,
+        run: &mut Running,
+        o: &Object,
+        key: &[u8],
+        rec: &[u8],
+    ) -> Result {
+        o.with_blocks(|file| {
+            let handle = run.handle()?;
+            iam::insert(&mut Writer { file, handle }, key, rec)
+        })
+    }
+
+    /// Replaces a record.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EINVAL` (lengths), `EIO`.
+    pub(crate) fn index_update(
+        &self,
+        run: &mut Running,
+        o: &Object,
+        key: &[u8],
+        rec: &[u8],
+    ) -> Result {
+        o.with_blocks(|file| {
+            let handle = run.handle()?;
+            iam::update(&mut Writer { file, handle }, key, rec)
+        })
+    }
+
+    /// Removes a record.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EIO`.
+    pub(crate) fn index_delete(&self, run: &mut Running, o: &Object, key: &[u8]) -> Result {
+        o.with_blocks(|file| {
+            let handle = run.handle()?;
+            iam::delete(&mut Writer { file, handle }, key)
+        })
+    }
+}
