@@ -10,6 +10,7 @@
 
 #include "net_helpers.h"
 #include "fs_helpers.h"
+#include "module_params.h"
 
 struct page;
 struct task_struct;

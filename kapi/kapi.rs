@@ -18,6 +18,7 @@ mod ffi;
 pub mod fs;
 pub mod ldiskfs;
 pub mod log;
+pub mod module_params;
 pub mod net;
 pub mod once;
 pub mod pages;

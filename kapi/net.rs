@@ -2,6 +2,7 @@
 
 //! TCP sockets, and a poller that tells which of many are ready.
 
+use crate::alloc::{flags::GFP_KERNEL, KVec};
 use crate::error::{code::*, Error, Result};
 use crate::ffi;
 use crate::pages::Pages;
@@ -319,4 +320,23 @@ pub fn interface_address(name: &str) -> Result<Ipv4Addr> {
 /// `ENODEV`: there is none.
 pub fn default_address() -> Result<Ipv4Addr> {
     interface(core::ptr::null())
+}
+
+/// Addresses that [`local_addresses`] tells at the most.
+const ADDRESSES_MAX: usize = 256;
+
+/// The IPv4 addresses of all interfaces that are up, without the loopback.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn local_addresses() -> Result<KVec<Ipv4Addr>> {
+    let mut ips: KVec<u32> = KVec::new();
+    ips.resize(ADDRESSES_MAX, 0, GFP_KERNEL)?;
+    // SAFETY: the vector has so many elements, all of which may be written to.
+    let n = unsafe { ffi::lustre_kapi_addresses(ips.as_mut_ptr(), ips.len()) };
+    let mut out = KVec::new();
+    for ip in ips.iter().take(n) {
+        out.push(Ipv4Addr::from(*ip), GFP_KERNEL)?;
+    }
+    Ok(out)
 }

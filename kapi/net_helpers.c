@@ -482,3 +482,24 @@ int lustre_kapi_interface_address(const char *name, u32 *ip)
 	rtnl_unlock();
 	return rc;
 }
+
+size_t lustre_kapi_addresses(u32 *ips, size_t max)
+{
+	struct net_device *dev;
+	size_t n = 0;
+
+	rtnl_lock();
+	for_each_netdev(&init_net, dev) {
+		const struct in_device *in_dev = __in_dev_get_rtnl(dev);
+		const struct in_ifaddr *ifa;
+
+		if (!in_dev || !(dev->flags & IFF_UP) || (dev->flags & IFF_LOOPBACK))
+			continue;
+		in_dev_for_each_ifa_rtnl(ifa, in_dev) {
+			if (n < max)
+				ips[n++] = ntohl(ifa->ifa_local);
+		}
+	}
+	rtnl_unlock();
+	return n;
+}

@@ -68,5 +68,7 @@ void lustre_kapi_poller_wake(struct lustre_kapi_poller *p);
 
 /* The first IPv4 address of interface name; without a name, of the first that is no loopback. */
 int lustre_kapi_interface_address(const char *name, u32 *ip);
+/* The addresses of all interfaces that are up and no loopback, max at the most; how many. */
+size_t lustre_kapi_addresses(u32 *ips, size_t max);
 
 #endif

@@ -2,6 +2,7 @@
 
 //! TCP sockets, and a poller that tells which of many are ready.
 
+use crate::alloc::{flags::GFP_KERNEL, KVec};
 use crate::error::{code::*, Error, Result};
 use crate::pages::{Pages, PAGE_SIZE};
 pub use core::net::{Ipv4Addr, SocketAddrV4};
@@ -393,6 +394,20 @@ pub fn default_address() -> Result<Ipv4Addr> {
         .map(|(_, a)| a)
         .find(|a| !a.is_loopback())
         .ok_or(ENODEV)
+}
+
+/// The IPv4 addresses of all interfaces that are up, without the loopback.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn local_addresses() -> Result<KVec<Ipv4Addr>> {
+    let mut out = KVec::new();
+    for (_, a) in interfaces()? {
+        if !a.is_loopback() {
+            out.push(a, GFP_KERNEL)?;
+        }
+    }
+    Ok(out)
 }
 
 fn interfaces() -> Result<Vec<(String, Ipv4Addr)>> {

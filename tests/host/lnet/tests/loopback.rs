@@ -400,3 +400,21 @@ fn many_small_messages() -> Result {
     );
     Ok(())
 }
+
+#[test]
+fn pings() -> Result {
+    let (a, b) = (Node::with([30, 1], |_| {})?, Node::with([30, 2], |_| {})?);
+    let patience = Duration::from_secs(5);
+    let nids = a.lnet.ping(b.id.nid, patience)?;
+    assert_eq!(*nids, [Nid::LO, b.id.nid]);
+    assert_eq!(*a.lnet.ping(a.id.nid, patience)?, [Nid::LO, a.id.nid]);
+    // Nobody there: refused at once; another network: no way.
+    let begin = std::time::Instant::now();
+    assert!(a.lnet.ping(nid([30, 9]), Duration::from_secs(3)).is_err());
+    assert!(begin.elapsed() < Duration::from_secs(5));
+    let away = Nid::v4(Net::parse("tcp7").unwrap(), Ipv4Addr::new(127, 9, 30, 2));
+    assert_eq!(a.lnet.ping(away, patience).err(), Some(ENETUNREACH));
+    a.lnet.stop();
+    b.lnet.stop();
+    Ok(())
+}
