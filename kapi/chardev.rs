@@ -24,6 +24,10 @@ pub trait Ioctl: Send + Sync {
 pub struct UserPtr(c_ulong);
 
 impl UserPtr {
+    /// The argument of an ioctl.
+    pub(crate) fn new(arg: c_ulong) -> UserPtr {
+        UserPtr(arg)
+    }
     /// The address as a number, for commands whose argument is one.
     pub fn value(self) -> u64 {
         self.0 as u64
@@ -47,6 +51,13 @@ impl UserPtr {
     pub fn write(self, from: &[u8]) -> Result {
         // SAFETY: `from` is valid for reads of its length; the other address is checked.
         check(unsafe { ffi::lustre_kapi_copy_to_user(self.0, from.as_ptr().cast(), from.len()) })
+    }
+}
+
+impl From<u64> for UserPtr {
+    /// An address that was found in a structure of the process.
+    fn from(address: u64) -> UserPtr {
+        UserPtr(address as c_ulong)
     }
 }
 

@@ -4,13 +4,14 @@
 //! and what is seen in between is an empty directory that `df` knows the size of.
 
 use crate::alloc::{flags::GFP_KERNEL, KBox};
+use crate::chardev::UserPtr;
 use crate::error::{code::*, Result};
 use crate::ffi;
 use crate::params::{to_c, Seq};
 use crate::sync::Arc;
-use core::fmt;
+use core::fmt::{self, Write};
 use core::ptr::NonNull;
-use kernel::ffi::{c_char, c_int, c_void};
+use kernel::ffi::{c_char, c_int, c_long, c_uint, c_ulong, c_void};
 use kernel::str::{CStr, CStrExt};
 
 /// What `statfs` tells; counts are in units of `bsize` bytes and of objects.
@@ -35,8 +36,14 @@ pub struct StatFs {
 /// What starts services.
 pub trait FileSystem: Send + Sync {
     /// Starts one. `source` is the device as given, `options` what follows `-o`, without the
-    /// options that are the kernel's own. Runs in the process that mounts.
-    fn mount(&self, source: &str, options: &str) -> Result<KBox<dyn Mounted>>;
+    /// options that are the kernel's own. Runs in the process that mounts. What is written to
+    /// `why` before an error is told to that process.
+    fn mount(
+        &self,
+        source: &str,
+        options: &str,
+        why: &mut dyn fmt::Write,
+    ) -> Result<KBox<dyn Mounted>>;
 }
 
 /// A running service.
@@ -45,11 +52,43 @@ pub trait Mounted: Send + Sync {
     fn statfs(&self) -> Result<StatFs>;
     /// Prints the options for `/proc/mounts`, each with a comma in front.
     fn show_options(&self, out: &mut dyn fmt::Write) -> Result;
+    /// An ioctl on the directory that is seen.
+    ///
+    /// # Errors
+    /// `ENOTTY`: no such command.
+    fn ioctl(&self, command: u32, arg: UserPtr) -> Result<u32> {
+        let _ = (command, arg);
+        Err(ENOTTY)
+    }
     /// `umount -f` has begun: waiting for others is to end. [`Mounted::umount`] follows, unless
     /// the mount is busy.
     fn umount_begin(&self);
     /// Ends it, and waits for the end. It is dropped after that.
     fn umount(&self);
+}
+
+/// The reason for a failure, with a NUL at its end; what is too long is cut.
+struct Reason {
+    text: [u8; 512],
+    len: usize,
+}
+
+impl Write for Reason {
+    fn write_str(&mut self, s: &str) -> fmt::Result {
+        // The last byte stays the terminator; NULs would end it early.
+        let room = self.text.len() - 1 - self.len;
+        for (to, from) in self
+            .text
+            .iter_mut()
+            .skip(self.len)
+            .take(room)
+            .zip(s.bytes())
+        {
+            *to = if from == 0 { b'?' } else { from };
+            self.len += 1;
+        }
+        Ok(())
+    }
 }
 
 /// A registered type.
@@ -103,28 +142,38 @@ impl Drop for Registration {
 type Super = KBox<dyn Mounted>;
 
 /// # Safety
-/// `data` is what a type was registered with, the texts are C strings, `mounted` is valid for a
-/// write.
+/// `data` is what a type was registered with, the texts are C strings, `fc` is the mount in the
+/// making, `mounted` is valid for a write.
 #[no_mangle]
 unsafe extern "C" fn lustre_kapi_rs_mount(
     data: *mut c_void,
     source: *const c_char,
     options: *const c_char,
+    fc: *mut kernel::bindings::fs_context,
     mounted: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: `Registration::new` registered such a pointer, valid while the type is.
     let handler = unsafe { &*data.cast::<Arc<dyn FileSystem>>() };
     // SAFETY: by the function's own conditions; they live until this returns.
     let (source, options) = unsafe { (CStr::from_char_ptr(source), CStr::from_char_ptr(options)) };
-    to_c((|| {
+    let mut why = Reason {
+        text: [0; 512],
+        len: 0,
+    };
+    let result = (|| {
         // The memory first: once the service runs, nothing here can fail.
         let room = KBox::<Super>::new_uninit(GFP_KERNEL)?;
-        let m = handler.mount(source.to_str()?, options.to_str()?)?;
+        let m = handler.mount(source.to_str()?, options.to_str()?, &mut why)?;
         let raw = KBox::into_raw(KBox::write(room, m));
         // SAFETY: by the function's own conditions.
         unsafe { *mounted = raw.cast() };
         Ok(())
-    })())
+    })();
+    if result.is_err() && why.len > 0 {
+        // SAFETY: by the function's own conditions; the text ends in a NUL, and is copied.
+        unsafe { ffi::lustre_kapi_fs_complain(fc, why.text.as_ptr().cast()) };
+    }
+    to_c(result)
 }
 
 /// # Safety
@@ -178,4 +227,20 @@ unsafe extern "C" fn lustre_kapi_rs_show_options(
     // SAFETY: `lustre_kapi_rs_mount` made it of such a box, which lives as long as the mount.
     let mounted = unsafe { &*mounted.cast::<Super>() };
     to_c(mounted.show_options(&mut Seq(m)))
+}
+
+/// # Safety
+/// `mounted` comes from [`lustre_kapi_rs_mount`].
+#[no_mangle]
+unsafe extern "C" fn lustre_kapi_rs_fs_ioctl(
+    mounted: *mut c_void,
+    command: c_uint,
+    arg: c_ulong,
+) -> c_long {
+    // SAFETY: `lustre_kapi_rs_mount` made it of such a box, which lives as long as the mount.
+    let m = unsafe { &*mounted.cast::<Super>() };
+    match m.ioctl(command, UserPtr::new(arg)) {
+        Ok(n) => n as c_long,
+        Err(e) => e.to_errno() as c_long,
+    }
 }

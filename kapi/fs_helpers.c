@@ -115,17 +115,21 @@ int lustre_kapi_params_mkdir(const char *path)
 
 void lustre_kapi_params_remove(const char *path)
 {
-	char *copy = kstrdup(path, GFP_KERNEL | __GFP_NOFAIL);
-	struct dentry *dir;
+	char *copy = kstrdup(path, GFP_KERNEL | __GFP_NOFAIL), *name;
+	struct dentry *dir, *gone = NULL;
 
 	mutex_lock(&params_lock);
-	dir = params_walk(copy, false, NULL);
+	dir = params_walk(copy, false, &name);
 	if (!IS_ERR(dir)) {
-		if (dir != params_root)
-			debugfs_remove(dir);
+		gone = debugfs_lookup(name, dir);
 		dput(dir);
 	}
 	mutex_unlock(&params_lock);
+	/* Waits for callbacks, which may make or remove parameters. */
+	if (gone) {
+		debugfs_remove(gone);
+		dput(gone);
+	}
 	kfree(copy);
 }
 
@@ -350,6 +354,28 @@ static const struct super_operations fs_super_ops = {
 	.umount_begin = fs_umount_begin,
 };
 
+static long fs_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	return lustre_kapi_rs_fs_ioctl(file_inode(file)->i_sb->s_fs_info, cmd, arg);
+}
+
+/* Those of a directory without anything in it, and ioctls. */
+static const struct file_operations fs_dir_fops = {
+	.open = dcache_dir_open,
+	.release = dcache_dir_close,
+	.llseek = dcache_dir_lseek,
+	.read = generic_read_dir,
+	.iterate_shared = dcache_readdir,
+	.fsync = noop_fsync,
+	.unlocked_ioctl = fs_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};
+
+void lustre_kapi_fs_complain(struct fs_context *fc, const char *why)
+{
+	errorf(fc, "%s", why);
+}
+
 static int fs_fill_super(struct super_block *sb, struct fs_context *fc)
 {
 	struct lustre_kapi_fs *fs = container_of(fc->fs_type, struct lustre_kapi_fs, type);
@@ -372,14 +398,15 @@ static int fs_fill_super(struct super_block *sb, struct fs_context *fc)
 	root->i_ino = 1;
 	root->i_mode = S_IFDIR | 0755;
 	root->i_op = &simple_dir_inode_operations;
-	root->i_fop = &simple_dir_operations;
+	root->i_fop = &fs_dir_fops;
 	simple_inode_init_ts(root);
 	set_nlink(root, 2);
 	sb->s_root = d_make_root(root);
 	if (!sb->s_root)
 		return -ENOMEM;
 
-	rc = lustre_kapi_rs_mount(fs->data, fc->source ?: "", options->text ?: "", &mounted);
+	rc = lustre_kapi_rs_mount(fs->data, fc->source ?: "", options->text ?: "", fc,
+				  &mounted);
 	if (!rc)
 		sb->s_fs_info = mounted;
 	return rc;

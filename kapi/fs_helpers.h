@@ -8,6 +8,7 @@
 
 #include <linux/types.h>
 
+struct fs_context;
 struct seq_file;
 
 void lustre_kapi_seq_write(struct seq_file *m, const char *s, size_t len);
@@ -20,7 +21,7 @@ void lustre_kapi_params_get(void);
 void lustre_kapi_params_put(void);
 int lustre_kapi_params_mkdir(const char *path);
 int lustre_kapi_params_add(const char *path, umode_t mode, void *data);
-/* Removes the directory with all in it; no callback of its files runs after this. */
+/* Removes a file or a directory with all in it; no callback of its files runs after this. */
 void lustre_kapi_params_remove(const char *path);
 
 int lustre_kapi_rs_param_show(void *data, struct seq_file *m);
@@ -56,10 +57,15 @@ struct lustre_kapi_fs *lustre_kapi_fs_register(const char *name, u32 magic, void
 /* Nothing of the type is mounted: a mount holds the module. */
 void lustre_kapi_fs_unregister(struct lustre_kapi_fs *fs);
 
-int lustre_kapi_rs_mount(void *data, const char *source, const char *options, void **mounted);
+/* Says why a mount failed: to who mounts, or to the log if that cannot listen. */
+void lustre_kapi_fs_complain(struct fs_context *fc, const char *why);
+
+int lustre_kapi_rs_mount(void *data, const char *source, const char *options,
+			 struct fs_context *fc, void **mounted);
 void lustre_kapi_rs_umount(void *mounted);
 void lustre_kapi_rs_umount_begin(void *mounted);
 int lustre_kapi_rs_statfs(void *mounted, struct lustre_kapi_statfs *out);
+long lustre_kapi_rs_fs_ioctl(void *mounted, unsigned int cmd, unsigned long arg);
 int lustre_kapi_rs_show_options(void *mounted, struct seq_file *m);
 
 #endif

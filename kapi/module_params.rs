@@ -4,7 +4,7 @@
 
 use crate::error::Result;
 use crate::ffi;
-use kernel::str::CStr;
+use kernel::str::{CStr, CStrExt};
 
 /// The parameters, as the administrator gave them.
 #[derive(Clone, Copy, Debug)]

@@ -30,8 +30,16 @@ pub trait Param: Send + Sync {
     }
 }
 
-/// What a file refers to.
-type Entry = KBox<Arc<dyn Param>>;
+/// A file.
+///
+/// # Invariants
+///
+/// `path` ends in a NUL.
+struct Entry {
+    path: KVec<u8>,
+    /// What the file refers to.
+    _param: KBox<Arc<dyn Param>>,
+}
 
 /// A directory of parameters, removed with all that is in it when dropped.
 ///
@@ -39,8 +47,8 @@ type Entry = KBox<Arc<dyn Param>>;
 ///
 /// # Invariants
 ///
-/// `path` ends in a NUL. We hold the tree. The files that refer to `entries` are in the directory
-/// `path`.
+/// `path` ends in a NUL. We hold the tree. The files of `entries` are the only ones that refer to
+/// what is in there.
 pub struct ParamDir {
     path: KVec<u8>,
     entries: Pin<KBox<Mutex<KVec<Entry>>>>,
@@ -76,8 +84,8 @@ fn without_debugfs(r: Result) -> Result {
 }
 
 impl ParamDir {
-    /// A directory `path` ("osd-ldiskfs/lustre-OST0000") below the root of the tree; parents are
-    /// made as needed.
+    /// A directory `path` ("osd-ldiskfs/lustre-OST0000") below the root of the tree, or the root
+    /// itself; parents are made as needed.
     pub fn new(path: fmt::Arguments<'_>) -> Result<ParamDir> {
         let path = c_string(path)?;
         let entries = KBox::pin_init(crate::new_mutex!(KVec::new()), GFP_KERNEL)?;
@@ -99,16 +107,21 @@ impl ParamDir {
         let dir = core::str::from_utf8(self.path.get(..len).ok_or(EINVAL)?)?;
         let path = c_string(format_args!("{dir}/{name}"))?;
         let mode = if param.writable() { 0o644 } else { 0o444 };
-        let entry = KBox::new(param, GFP_KERNEL)?;
-        let data = core::ptr::from_ref(&*entry).cast_mut().cast::<c_void>();
+        let param = KBox::new(param, GFP_KERNEL)?;
+        let data = core::ptr::from_ref(&*param).cast_mut().cast::<c_void>();
         let mut entries = self.entries.lock();
         entries.reserve(1, GFP_KERNEL)?;
         // SAFETY: the path is a C string. The entry stays where it is until the file is gone: it
-        // is put with those that are freed only after the directory's removal.
+        // is put with those that are freed after the removal of their files.
         let r = check(unsafe { ffi::lustre_kapi_params_add(path.as_ptr().cast(), mode, data) });
         match r {
             Ok(()) => {
                 // There is room, so the entry is not lost here while its file lives.
+                // INVARIANT: the path has its NUL.
+                let entry = Entry {
+                    path,
+                    _param: param,
+                };
                 entries.push(entry, GFP_KERNEL)?;
                 Ok(())
             }
@@ -119,8 +132,15 @@ impl ParamDir {
 
 impl Drop for ParamDir {
     fn drop(&mut self) {
-        // SAFETY: the path is a C string by the type's invariant; after this nothing refers to the
-        // entries, which are freed with the other fields; we hold the tree, and give it up last.
+        let entries = core::mem::take(&mut *self.entries.lock());
+        for e in entries.iter() {
+            // SAFETY: the path is a C string by the type's invariant.
+            unsafe { ffi::lustre_kapi_params_remove(e.path.as_ptr().cast()) };
+        }
+        // Nothing refers to the parameters any more.
+        drop(entries);
+        // SAFETY: the path is a C string by the type's invariant; we hold the tree, and give it up
+        // last.
         unsafe {
             ffi::lustre_kapi_params_remove(self.path.as_ptr().cast());
             ffi::lustre_kapi_params_put();

@@ -3,7 +3,13 @@
 //! The module: what `modprobe lustre` loads.
 #![forbid(unsafe_code)]
 
+use kapi::chardev::CharDevice;
 use kapi::prelude::*;
+use obdclass::node::ServerNode;
+use obdclass::tree::{Tree, VERSION};
+
+mod lnet;
+mod obd;
 
 kernel::prelude::module! {
     type: Lustre,
@@ -12,25 +18,48 @@ kernel::prelude::module! {
     description: "Lustre server",
     license: "GPL v2",
     alias: [
-        "lnet", "ksocklnd", "ptlrpc", "obdclass", "mgc", "mgs", "mds", "mdt", "mdd", "lod", "osp",
-        "ost", "ofd", "lquota", "osd_ldiskfs", "osd-ldiskfs", "fs-lustre", "fs-lustre_tgt",
+        "lnet", "ksocklnd", "libcfs", "obdclass", "ptlrpc", "fld", "fid", "mgc", "mgs", "mds", "mdt",
+        "mdd", "lod", "osp", "ost", "ofd", "lquota", "osd_ldiskfs", "osd-ldiskfs", "fs-lustre",
+        "fs-lustre_tgt",
     ],
 }
 
-/// The version that the module reports.
-const VERSION: &str = "0.1.0";
+/// The release of this server.
+const RELEASE: &str = "0.1.0";
 
-struct Lustre;
+/// What there is as long as the module is loaded. Dropped in this order.
+struct Lustre {
+    _lnet: CharDevice,
+    _obd: CharDevice,
+    _tree: Tree,
+    node: Arc<ServerNode>,
+}
 
 impl kernel::Module for Lustre {
     fn init(_module: &'static kernel::ThisModule) -> Result<Self> {
-        pr_info!("server {} loaded\n", VERSION);
-        Ok(Lustre)
+        let node = ServerNode::new(KBox::new(lnet::FromParams, GFP_KERNEL)?)?;
+        let tree = Tree::new(&node)?;
+        let control = Arc::new(obd::Control { node: node.clone() }, GFP_KERNEL)?;
+        let obd = CharDevice::register(c"obd", 0o600, control)?;
+        let control = Arc::new(lnet::Control { node: node.clone() }, GFP_KERNEL)?;
+        let lnet = CharDevice::register(c"lnet", 0o600, control)?;
+        pr_info!("Build Version: {}\n", VERSION);
+        pr_info!("server {} loaded\n", RELEASE);
+        Ok(Lustre {
+            _lnet: lnet,
+            _obd: obd,
+            _tree: tree,
+            node,
+        })
     }
 }
 
 impl Drop for Lustre {
     fn drop(&mut self) {
-        pr_info!("server {} unloaded\n", VERSION);
+        // Mounts hold the module: there are none.
+        if let Err(e) = self.node.down() {
+            pr_err!("LNet does not stop: {:?}\n", e);
+        }
+        pr_info!("server {} unloaded\n", RELEASE);
     }
 }

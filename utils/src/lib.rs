@@ -5,6 +5,8 @@
 
 pub mod device;
 pub mod failure;
+pub mod fsmount;
+pub mod lnet;
 pub mod mke2fs;
 pub mod mounting;
 pub mod options;

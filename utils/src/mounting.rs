@@ -6,37 +6,34 @@
 use crate::failure::fail;
 use crate::target::Target;
 use anyhow::{Context, Result};
-use std::ffi::CString;
 use wire::disk::mountdata::LddFlags;
 
-/// Options that are flags of mount(2), and whether they set or clear the flag.
-const FLAGS: &[(&str, libc::c_ulong, bool)] = &[
-    ("ro", libc::MS_RDONLY, true),
-    ("rw", libc::MS_RDONLY, false),
-    ("nosuid", libc::MS_NOSUID, true),
-    ("suid", libc::MS_NOSUID, false),
-    ("nodev", libc::MS_NODEV, true),
-    ("dev", libc::MS_NODEV, false),
-    ("noexec", libc::MS_NOEXEC, true),
-    ("exec", libc::MS_NOEXEC, false),
-    ("sync", libc::MS_SYNCHRONOUS, true),
-    ("async", libc::MS_SYNCHRONOUS, false),
-    ("noatime", libc::MS_NOATIME, true),
-    ("atime", libc::MS_NOATIME, false),
-    ("relatime", libc::MS_RELATIME, true),
-    ("remount", libc::MS_REMOUNT, true),
+/// Options that are attributes of the mount, and whether they set or clear it.
+const FLAGS: &[(&str, u64, bool)] = &[
+    ("nosuid", libc::MOUNT_ATTR_NOSUID, true),
+    ("suid", libc::MOUNT_ATTR_NOSUID, false),
+    ("nodev", libc::MOUNT_ATTR_NODEV, true),
+    ("dev", libc::MOUNT_ATTR_NODEV, false),
+    ("noexec", libc::MOUNT_ATTR_NOEXEC, true),
+    ("exec", libc::MOUNT_ATTR_NOEXEC, false),
+    ("noatime", libc::MOUNT_ATTR_NOATIME, true),
+    ("atime", libc::MOUNT_ATTR_NOATIME, false),
+    ("relatime", libc::MOUNT_ATTR_RELATIME, true),
+    // What is seen of a mounted target is read-only anyway.
+    ("ro", libc::MOUNT_ATTR_RDONLY, true),
+    ("rw", libc::MOUNT_ATTR_RDONLY, false),
 ];
 
 /// Options that mean something to mount(8) or to us only.
 const CONSUMED: &[&str] = &[
-    "_netdev", "defaults", "auto", "noauto", "user", "nouser", "nofail", "loop",
+    "_netdev", "defaults", "auto", "noauto", "user", "nouser", "nofail", "loop", "sync", "async",
 ];
 
 /// What the administrator's `-o` options come to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct MountOptions {
-    /// Flags of mount(2).
-    pub flags: libc::c_ulong,
+    /// Attributes of the mount, `MOUNT_ATTR_*`.
+    pub flags: u64,
     /// What the kernel module reads.
     pub rest: Vec<String>,
     /// How often to try again.
@@ -54,6 +51,11 @@ impl MountOptions {
                 } else {
                     o.flags &= !flag;
                 }
+            } else if word == "remount" {
+                return Err(fail(
+                    libc::EOPNOTSUPP,
+                    "-o remount: a target has to be unmounted, and mounted with other options",
+                ));
             } else if let Some(n) = word.strip_prefix("retry=") {
                 o.retry = n
                     .parse()
@@ -67,7 +69,7 @@ impl MountOptions {
 }
 
 /// The option string for the kernel.
-pub fn server_options(t: &Target, admin: &MountOptions, device: &str) -> String {
+pub fn server_options(t: &Target, admin: &MountOptions, device: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     words.extend(
         t.mount_opts
@@ -101,30 +103,10 @@ pub fn server_options(t: &Target, admin: &MountOptions, device: &str) -> String 
     );
     words.push(format!("svname={}", t.svname()));
     words.push(format!("device={device}"));
-    words.join(",")
+    words
 }
 
-/// mount(2) with file system type `lustre`.
-pub fn mount(device: &str, dir: &str, flags: libc::c_ulong, options: &str) -> std::io::Result<()> {
-    let c = |s: &str| CString::new(s).map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL));
-    let (device, dir, options) = (c(device)?, c(dir)?, c(options)?);
-    // SAFETY: all four are NUL-terminated strings.
-    let r = unsafe {
-        libc::mount(
-            device.as_ptr(),
-            dir.as_ptr(),
-            c"lustre".as_ptr(),
-            flags,
-            options.as_ptr().cast(),
-        )
-    };
-    if r != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// What an error of mount(2) means to an administrator.
+/// What an error of a mount means to an administrator, where the kernel did not say more.
 pub fn explain(errno: i32) -> &'static str {
     match errno {
         libc::EBUSY | libc::EINPROGRESS => "Is the backend filesystem mounted?",
@@ -190,7 +172,7 @@ mod tests {
         t.add_param("sys.timeout", "20").unwrap();
         let o = server_options(&t, &MountOptions::default(), "/dev/sdb");
         assert_eq!(
-            o,
+            o.join(","),
             "errors=remount-ro,osd=osd-ldiskfs,mgsnode=192.168.1.1@tcp,virgin,update,\
              param=sys.timeout=20,svname=lustre-OST0000,device=/dev/sdb"
         );
@@ -199,8 +181,9 @@ mod tests {
     #[test]
     fn admin_options() {
         let o = MountOptions::parse("rw,noatime,_netdev,retry=3,abort_recov,ro").unwrap();
-        assert_eq!(o.flags, libc::MS_NOATIME | libc::MS_RDONLY);
+        assert_eq!(o.flags, libc::MOUNT_ATTR_NOATIME | libc::MOUNT_ATTR_RDONLY);
         assert_eq!((o.retry, o.rest), (3, vec!["abort_recov".to_string()]));
         assert!(MountOptions::parse("retry=x").is_err());
+        assert!(MountOptions::parse("remount,ro").is_err());
     }
 }

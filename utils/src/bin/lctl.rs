@@ -5,9 +5,15 @@
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use lustre_utils::failure::{fail, Failure};
+use lustre_utils::lnet;
 use lustre_utils::params::{self, Found};
 use std::fs;
 use std::process::ExitCode;
+use wire::lnet::PID_LUSTRE;
+use wire::nid::Nid;
+
+/// Seconds that a ping may take where nothing else is said.
+const PING_TIMEOUT: u32 = 10;
 
 /// Looks at a Lustre node and sets its parameters.
 #[derive(Parser, Debug)]
@@ -182,16 +188,6 @@ fn each(items: &[String], mut f: impl FnMut(&str) -> Result<()>) -> Result<()> {
     first
 }
 
-fn read_one(name: &str) -> Result<String> {
-    match params::find(name, false).first() {
-        Some(f) => params::read(&f.path),
-        None => Err(fail(
-            libc::ENODEV,
-            "Lustre is not loaded on this node (try: modprobe lustre)",
-        )),
-    }
-}
-
 fn write_one(name: &str, value: &str) -> Result<()> {
     match params::find(name, false).first() {
         Some(f) => Ok(fs::write(&f.path, value)?),
@@ -202,39 +198,29 @@ fn write_one(name: &str, value: &str) -> Result<()> {
     }
 }
 
-fn ping(nid: &str, timeout: Option<u32>) -> Result<()> {
-    wire::nid::Nid::parse(nid).map_err(|_| {
+fn ping(text: &str, timeout: Option<u32>) -> Result<()> {
+    let nid = Nid::parse(text).map_err(|_| {
         fail(
             libc::EINVAL,
-            format!("bad NID '{nid}', such as 10.0.0.1@tcp"),
+            format!("bad NID '{text}', such as 10.0.0.1@tcp"),
         )
     })?;
-    write_one("ping", &format!("{nid} {}", timeout.unwrap_or(10))).map_err(|_| {
-        fail(
-            libc::EIO,
-            format!("failed to ping {nid}: Input/output error"),
-        )
-    })?;
-    print!("{}", read_one("ping")?);
+    for nid in lnet::ping(nid, timeout.unwrap_or(PING_TIMEOUT))? {
+        println!("{PID_LUSTRE}-{nid}");
+    }
     Ok(())
 }
 
 fn network(what: &str) -> Result<()> {
     let up = what == "up" || what == "configure";
-    let r = write_one("network", if up { "up" } else { "down" });
-    match r {
-        Ok(()) if up => println!("LNET configured"),
-        Ok(()) => println!("LNET ready to unload"),
-        Err(e) => {
-            let busy = e
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.raw_os_error() == Some(libc::EBUSY));
-            if !busy {
-                return Err(e);
-            }
-            return Err(fail(libc::EBUSY, "LNET busy: unmount all targets first"));
+    lnet::configure(up)?;
+    println!(
+        "{}",
+        match up {
+            true => "LNET configured",
+            false => "LNET ready to unload",
         }
-    }
+    );
     Ok(())
 }
 
@@ -251,10 +237,8 @@ fn run(c: &Command) -> Result<()> {
         Command::SetParam(a) => each(&a.settings, |s| set_param(a, s))?,
         Command::ListNids { all } => {
             let all = all.as_deref() == Some("all");
-            for nid in read_one("nids")?.lines() {
-                if all || !nid.ends_with("@lo") {
-                    println!("{nid}");
-                }
+            for nid in lnet::nids()?.iter().filter(|n| all || !n.is_lo()) {
+                println!("{nid}");
             }
         }
         Command::Ping { nid, timeout } => ping(nid, *timeout)?,

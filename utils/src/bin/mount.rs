@@ -6,9 +6,8 @@ use anyhow::Result;
 use clap::Parser;
 use lustre_utils::device;
 use lustre_utils::failure::{fail, finish};
-use lustre_utils::mounting::{
-    attach_loop, detach_loop, explain, mount, server_options, MountOptions,
-};
+use lustre_utils::fsmount;
+use lustre_utils::mounting::{attach_loop, detach_loop, explain, server_options, MountOptions};
 use lustre_utils::target::Target;
 use std::process::{Command, ExitCode, Stdio};
 use wire::disk::mountdata::LddFlags;
@@ -103,6 +102,7 @@ fn mount_server(cli: &Cli) -> Result<()> {
 fn mount_device(cli: &Cli, admin: &MountOptions, t: &mut Target, dev: &str) -> Result<()> {
     let options = server_options(t, admin, dev);
     if cli.verbose || cli.fake {
+        let options = options.join(",");
         println!("mounting device {dev} at {}, options={options}", cli.dir);
     }
     if cli.fake {
@@ -110,19 +110,23 @@ fn mount_device(cli: &Cli, admin: &MountOptions, t: &mut Target, dev: &str) -> R
     }
     let mut tries = 0;
     loop {
-        let Err(e) = mount(dev, &cli.dir, admin.flags, &options) else {
+        let Err(e) = fsmount::mount("lustre", dev, &cli.dir, admin.flags, &options) else {
             break;
         };
-        let errno = e.raw_os_error().unwrap_or(libc::EIO);
+        let text = std::io::Error::from_raw_os_error(e.errno);
         if tries >= admin.retry {
+            let why = match &*e.why {
+                "" => explain(e.errno),
+                why => why,
+            };
             return Err(fail(
-                errno,
-                format!("mount {dev} at {} failed: {e}\n{}", cli.dir, explain(errno)),
+                e.errno,
+                format!("mount {dev} at {} failed: {text}\n{why}", cli.dir),
             ));
         }
         tries += 1;
         eprintln!(
-            "mount.lustre: {e}, trying again ({tries} of {})",
+            "mount.lustre: {text}, trying again ({tries} of {})",
             admin.retry
         );
         std::thread::sleep(std::time::Duration::from_secs(10));
@@ -130,7 +134,19 @@ fn mount_device(cli: &Cli, admin: &MountOptions, t: &mut Target, dev: &str) -> R
     let state = LddFlags::VIRGIN | LddFlags::WRITECONF | LddFlags::NO_LOCAL_LOGS;
     if t.flags.intersects(state) && !admin.rest.iter().any(|w| w == "nosvc") {
         t.flags.remove(state);
-        device::set_label(dev, &t.label())?;
+        // Or the next mount takes the target for a new one.
+        fsmount::set_label(&cli.dir, &t.label()).map_err(|e| {
+            fail(
+                e.raw_os_error().unwrap_or(libc::EIO),
+                format!(
+                    "{} is mounted, but its label is not '{}': {e}\nUnmount it, and set the \
+                     label: tune2fs -L {} {dev}",
+                    cli.dir,
+                    t.label(),
+                    t.label()
+                ),
+            )
+        })?;
     }
     Ok(())
 }

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What makes targets of devices: a server node and what it has, mounts, the list of devices,
+//! the parameters (`mgs-config.md` 5, 6, `admin.md`).
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod devices;
+pub mod mountdata;
+pub mod node;
+pub mod options;
+pub mod params;
+pub mod text;
+pub mod tree;
