@@ -45,7 +45,7 @@ pub struct OspConfig {
 pub struct View {
     /// It is connected, and in use.
     pub active: bool,
-    /// It is in use, and soon it will be known what is there.
+    /// It is in use, and not connected, or it is not known yet what is there.
     pub starting: bool,
     /// What keeps objects from being made there.
     pub state: OsState,
@@ -220,7 +220,7 @@ impl Osp {
         }
         View {
             active: in_use && inner.connected,
-            starting: in_use && !inner.pool.is_ready(),
+            starting: in_use && !(inner.connected && inner.pool.is_ready()),
             state,
             ready: match inner.pool.is_ready() {
                 true => inner.pool.available(),
