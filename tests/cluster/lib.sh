@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0
+# A Lustre file system on a cluster: what the demo, the benchmark and the cluster tests share.
+# shellcheck shell=bash disable=SC2016 # Nodes expand what is between single quotes.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
+
+FSNAME=lustre
+MGS=10.9.0.1@tcp
+MNT=/mnt/lustre
+
+# on NODE COMMAND...: runs it there.
+on() { "$TOP/cluster" exec "$@" </dev/null; }
+
+# sh_on NODE SCRIPT [ARGUMENT...]: runs a piece of bash there.
+sh_on() { on "$1" bash -euo pipefail -c "$2" bash "${@:3}"; }
+
+# For a while, until it works: eventually SECONDS COMMAND...
+eventually() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.5
+	done
+}
+
+# The targets of the cluster that is up, a line each: node, device, kind, index, mount point.
+targets() {
+	"$TOP/cluster" status | awk '
+		$1 ~ /^mds/ { for (i = 5; i <= NF; i++) print $1, $i, "mdt", m, "/mnt/mdt" m++ }
+		$1 ~ /^oss/ { for (i = 5; i <= NF; i++) print $1, $i, "ost", o + 0, "/mnt/ost" o++ }'
+}
+
+# Those of one node.
+targets_of() { targets | grep "^$1 "; }
+
+node_disk() { echo "$("$TOP/cluster" status | sed -n 's/.* are in //p')/$1/disk$(($(printf %d "'${2: -1}") - 97))"; }
+
+format_target() {
+	local node=$1 dev=$2 kind=$3 index=$4
+	case $kind$index in
+	mdt0) on "$node" mkfs.lustre --quiet --mgs --mdt --fsname=$FSNAME --index=0 --reformat "$dev" ;;
+	*) on "$node" mkfs.lustre --quiet "--$kind" --fsname=$FSNAME "--index=$index" --mgsnode=$MGS \
+		--reformat "$dev" ;;
+	esac
+}
+
+each_target() {
+	local line
+	while read -r line; do
+		# shellcheck disable=SC2086
+		"$1" $line || return
+	done < <("${@:2}")
+}
+
+format_all() { each_target format_target targets; }
+
+# shellcheck disable=SC2317 # It is called by its name.
+mount_target() {
+	sh_on "$1" 'mkdir -p "$2" && mount -t lustre "$1" "$2"' "$2" "$5"
+}
+
+# shellcheck disable=SC2317
+umount_target() {
+	sh_on "$1" '! mountpoint -q "$1" || umount "$1"' "$5"
+}
+
+fsck_target() {
+	on "$1" e2fsck -fn "$2" >"$LOGS/e2fsck-$1-${2##*/}.log" 2>&1 || {
+		echo "e2fsck of $kind$4 on $1 is not content: $LOGS/e2fsck-$1-${2##*/}.log" >&2
+		tail -n 20 "$LOGS/e2fsck-$1-${2##*/}.log" >&2
+		return 1
+	}
+}
+
+mount_servers() { each_target mount_target targets; }
+umount_servers() { each_target umount_target reversed; }
+fsck_all() { each_target fsck_target targets; }
+reversed() { targets | tac; }
+
+mount_client() {
+	sh_on "$1" 'mkdir -p "$2" && mount -t lustre "$1" "$2"' "$MGS:/$FSNAME" "${2:-$MNT}"
+}
+
+umount_client() { on "$1" umount "${2:-$MNT}"; }
+
+# After the power was back: the node's targets again.
+restart_node() {
+	"$TOP/cluster" start "$1" && each_target mount_target targets_of "$1"
+}
+
+# Every name below a directory with type, mode, owner, group, links, size, time and symlink's target, and
+# the MD5 of every file: what two copies of a tree must have in common. Sizes and links of directories
+# are the file system's own affair; times have no fractions in Lustre.
+# MANIFEST DIRECTORY NAME...: for sh_on and bash -c.
+# shellcheck disable=SC2034
+MANIFEST='
+	cd "$1" && shift
+	{
+		find "$@" ! -path . -type d -printf "%p|d|%m|%U|%G|%T@\n"
+		find "$@" ! -type d -printf "%p|%y|%m|%U|%G|%n|%s|%T@|%l\n"
+	} | LC_ALL=C sed -E "s/^\.\///; s/^(.*\|[0-9]+)\.[0-9]+(\||$)/\1\2/" | LC_ALL=C sort
+	find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 -r md5sum | sed "s/  \.\//  /"'
+
+# manifest NODE DIRECTORY: it of a directory on a node.
+manifest() { sh_on "$1" "$MANIFEST" "$2" .; }
+
+# same FILE FILE: are two manifests the same? Says what differs.
+same() {
+	[ -s "$1" ] && cmp -s "$1" "$2" && return
+	echo "these differ: $1 $2" >&2
+	diff "$1" "$2" | head -n 20 >&2 || :
+	return 1
+}
+
+# The kernels of all nodes have nothing to complain about.
+no_splats() {
+	local dir
+	dir=$("$TOP/cluster" status | sed -n 's/.* are in //p')
+	"$TOP/tests/uml/splats" "$dir"/*/console
+}
+
+# test_cluster KERNEL OPTION...: a cluster of its own for a test, which ends with the test.
+test_cluster() {
+	local kernel=$1
+	shift
+	need_root
+	export CLUSTER=${CLUSTER:-$(basename "$0")}
+	mkdir -p "$LOGS"
+	"$TOP/cluster" down 2>/dev/null || :
+	trap end_test EXIT
+	"$TOP/cluster" up --kernel "$kernel" "$@"
+}
+
+# Consoles stay for who looks for the cause.
+end_test() {
+	local rc=$? c
+	trap - EXIT
+	for c in "$BUILD/cluster/$CLUSTER"/*/console; do
+		[ -f "$c" ] && cp "$c" "$LOGS/$CLUSTER-$(basename "$(dirname "$c")").console"
+	done
+	if [ $rc != 0 ]; then
+		echo "FAILED; the nodes' consoles are $LOGS/$CLUSTER-*.console" >&2
+		[ -z "${KEEP:-}" ] || exit $rc
+	fi
+	"$TOP/cluster" down 2>/dev/null || :
+	exit $rc
+}
+
+# ok TEXT COMMAND...: a step that has to work.
+ok() {
+	local text=$1
+	shift
+	"$@" || die "$text"
+	echo "ok: $text"
+}
+
+# The module goes, and on a debug kernel leaves nothing behind.
+unload_module() {
+	local node
+	for node in $("$TOP/cluster" status | awk '$1 ~ /^(mds|oss)/ && $2 == "on" { print $1 }'); do
+		sh_on "$node" '
+			! grep -q "^lustre " /proc/modules || rmmod lustre
+			leaks=/sys/kernel/debug/kmemleak
+			[ -f $leaks ] || exit 0
+			# Younger objects are not reported yet.
+			sleep 6
+			echo scan >$leaks
+			# UML leaks at boot, too.
+			if grep -q -e insmod -e modprobe -e mount -e lustre $leaks; then cat $leaks; exit 1; fi' ||
+			return
+	done
+}

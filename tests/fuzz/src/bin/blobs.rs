@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The fuzzer of [`lustre_fuzz::blobs`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| lustre_fuzz::blobs(data));
