@@ -14,6 +14,8 @@ mod connect;
 mod device;
 pub mod fld;
 mod last_rcvd;
+pub mod llog;
+pub mod local;
 mod locks;
 mod replies;
 mod sender;

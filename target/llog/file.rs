@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A log that is written to.
+
+use super::head::Head;
+use super::read::{chunk_at, first_chunk};
+use kapi::prelude::*;
+use osd::{ObjectRef, Plan, Transaction, Walk};
+use wire::llog::{
+    frame, rec_type, LlogFlags, LlogRecHdr, LlogRecTail, Rec, Records, LLOG_MAX_INDEX,
+    LLOG_MIN_CHUNK_SIZE, LLOG_MIN_REC_SIZE,
+};
+
+const CHUNK: u64 = LLOG_MIN_CHUNK_SIZE as u64;
+
+/// What a log is that has no header yet, and must be that has one.
+#[derive(Clone, Copy, Debug)]
+pub struct LogKind<'a> {
+    /// Its flags.
+    pub flags: LlogFlags,
+    /// `llh_tgtuuid`: that of a log on disk is this one, or none.
+    pub uuid: &'a [u8],
+}
+
+impl LogKind<'static> {
+    /// A log of configuration.
+    pub const CONFIG: LogKind<'static> = LogKind {
+        flags: LlogFlags::IS_PLAIN,
+        uuid: wire::llog::CONFIG_UUID,
+    };
+}
+
+/// Where a record was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// The record.
+    pub rec: Rec<'a>,
+    /// Its first byte in the file.
+    pub at: u64,
+}
+
+struct State {
+    head: Head,
+    /// Bytes of the file; 0: the header is not there yet.
+    end: u64,
+    /// A write failed: what is in memory may not be what is on disk.
+    broken: bool,
+}
+
+/// A log that is written to.
+#[pin_data]
+pub struct Log {
+    file: ObjectRef,
+    /// Taken within transactions, and never kept when one starts.
+    #[pin]
+    state: Mutex<State>,
+}
+
+impl Log {
+    /// Opens the log in a file, which may be empty.
+    ///
+    /// # Errors
+    /// `EINVAL`: it is no log, or of another kind; `ENOENT`, `EIO`, `ENOMEM`.
+    pub fn open(file: &ObjectRef, kind: LogKind<'_>) -> Result<Arc<Log>> {
+        let found = Head::read(file)?;
+        let end = file.attr()?.size;
+        let head = match found {
+            Some(head) => {
+                let h = head.get()?;
+                let kinds = LlogFlags::IS_CAT | LlogFlags::IS_PLAIN;
+                let uuid = wire::text::get(&h.llh_tgtuuid);
+                if h.flags() & kinds != kind.flags & kinds
+                    || !(uuid.is_empty() || uuid == kind.uuid)
+                    || end % 8 != 0
+                {
+                    pr_err!("{}: not the log that is expected there\n", file.fid());
+                    return Err(EINVAL);
+                }
+                head
+            }
+            None => Head::new(kind.flags, kind.uuid)?,
+        };
+        Arc::pin_init(
+            pin_init!(Log {
+                file: file.clone(),
+                state <- new_mutex!(State { head, end, broken: false }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Its file.
+    pub fn file(&self) -> &ObjectRef {
+        &self.file
+    }
+
+    /// Number of records that count.
+    pub fn count(&self) -> u32 {
+        let st = self.state.lock();
+        let count = st.head.get().map_or(1, |h| h.llh_count.get());
+        count.saturating_sub(1)
+    }
+
+    /// Whether no record counts.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
+    /// The last index in use.
+    pub fn last_index(&self) -> u32 {
+        self.state.lock().head.get().map_or(0, |h| h.last_index())
+    }
+
+    /// Plans for records of `bytes` bytes in all to be appended, by one or more calls.
+    ///
+    /// # Errors
+    /// `EFBIG`: more than one transaction should take.
+    pub fn plan_append(&self, plan: &mut Plan, bytes: usize) -> Result {
+        let end = self.state.lock().end;
+        let from = end.max(CHUNK);
+        // Each chunk may end with a pad that is nearly as long as the record behind it; others may
+        // append before this transaction starts.
+        let len = bytes
+            .checked_mul(2)
+            .and_then(|n| n.checked_add(2 * LLOG_MIN_CHUNK_SIZE))
+            .filter(|n| *n <= 1 << 20)
+            .ok_or(EFBIG)?;
+        plan.write(&self.file, 0, LLOG_MIN_CHUNK_SIZE)?;
+        plan.write(&self.file, from, len)
+    }
+
+    /// Appends a record of type `kind`. `rec` is all of it: head and tail are filled in, between
+    /// them is the payload. Returns its index.
+    ///
+    /// # Errors
+    /// `ENOSPC`: the log, or the store, is full. `EINVAL`: no record has this length. `EIO`: an
+    /// earlier change failed.
+    pub fn append(&self, tx: &mut Transaction, kind: u32, rec: &mut [u8]) -> Result<u32> {
+        let mut st = self.state.lock();
+        let pad = st.pad_before(rec.len())?;
+        st.change(|st| st.append(tx, &self.file, kind, rec, pad))
+    }
+
+    /// Plans for [`Log::rewrite`].
+    ///
+    /// # Errors
+    /// Those of planning.
+    pub fn plan_rewrite(&self, plan: &mut Plan, found: &Found<'_>) -> Result {
+        plan.write(&self.file, found.at, found.rec.bytes.len())
+    }
+
+    /// Replaces the payload of the record at byte `at`, which has the same length.
+    ///
+    /// # Errors
+    /// `EINVAL`: another length.
+    pub fn rewrite(&self, tx: &mut Transaction, at: u64, payload: &[u8]) -> Result {
+        if at < CHUNK || payload.len() > LLOG_MIN_CHUNK_SIZE - LLOG_MIN_REC_SIZE {
+            return Err(EINVAL);
+        }
+        let mut st = self.state.lock();
+        let from = at + size_of::<LlogRecHdr>() as u64;
+        st.change(|_| tx.write(&self.file, from, payload))
+    }
+
+    /// Plans for [`Log::cancel`].
+    ///
+    /// # Errors
+    /// Those of planning.
+    pub fn plan_cancel(&self, plan: &mut Plan) -> Result {
+        plan.write(&self.file, 0, LLOG_MIN_CHUNK_SIZE)
+    }
+
+    /// Lets a record not count any more. Returns how many do.
+    ///
+    /// # Errors
+    /// `ENOENT`: it does not count.
+    pub fn cancel(&self, tx: &mut Transaction, index: u32) -> Result<u32> {
+        let mut st = self.state.lock();
+        if index == 0 || !st.head.get()?.is_set(index) {
+            return Err(ENOENT);
+        }
+        st.change(|st| {
+            let h = st.head.get_mut()?;
+            h.clear_bit(index);
+            let count = h.llh_count.get().saturating_sub(1).max(1);
+            h.llh_count.set(count);
+            for (at, bytes) in st.head.pieces(index)? {
+                tx.write(&self.file, at, bytes)?;
+            }
+            Ok(count - 1)
+        })
+    }
+
+    /// Calls `f` for the records that count, from index `from` on. Not in a transaction.
+    ///
+    /// # Errors
+    /// `EIO`: the log is damaged. Those of `f`.
+    pub fn for_each(&self, from: u32, f: &mut dyn FnMut(&Found<'_>) -> Result<Walk>) -> Result {
+        let (end, last) = {
+            let st = self.state.lock();
+            (st.end, st.head.get()?.last_index())
+        };
+        let counts = |index: u32| -> Result<bool> {
+            let st = self.state.lock();
+            Ok(st.head.get()?.is_set(index))
+        };
+        walk(&self.file, end, from, last, &counts, f)
+    }
+}
+
+/// Calls `f` for the records of a log that count.
+fn walk(
+    file: &ObjectRef,
+    end: u64,
+    from: u32,
+    last: u32,
+    counts: &dyn Fn(u32) -> Result<bool>,
+    f: &mut dyn FnMut(&Found<'_>) -> Result<Walk>,
+) -> Result {
+    let Some(mut at) = first_chunk(file, end, from)? else {
+        return Ok(());
+    };
+    let mut seen = 0;
+    while at < end {
+        let chunk = chunk_at(file, at)?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        for rec in Records::new(&chunk) {
+            let rec = rec.map_err(|_| damaged(file, at))?;
+            let index = rec.index();
+            if index <= seen {
+                return Err(damaged(file, at));
+            }
+            seen = index;
+            if index > last {
+                return Ok(());
+            }
+            if index < from || rec.is_pad() || !counts(index)? {
+                continue;
+            }
+            let found = Found {
+                at: at + rec.offset as u64,
+                rec,
+            };
+            if f(&found)? == Walk::Stop {
+                return Ok(());
+            }
+        }
+        at += CHUNK;
+    }
+    Ok(())
+}
+
+fn damaged(file: &ObjectRef, at: u64) -> Error {
+    pr_err!("{}: the log is damaged near byte {}\n", file.fid(), at);
+    EIO
+}
+
+impl State {
+    /// Makes a change; one that fails leaves the log unusable.
+    fn change<R>(&mut self, f: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
+        if self.broken {
+            return Err(EIO);
+        }
+        let done = f(self);
+        self.broken = done.is_err();
+        done
+    }
+
+    /// Bytes of the pad that has to go before a record of `len` bytes.
+    fn pad_before(&self, len: usize) -> Result<usize> {
+        const PAD: usize = LLOG_MIN_REC_SIZE;
+        // What fits no chunk together with the smallest pad would have to fill one.
+        let fits = len <= LLOG_MIN_CHUNK_SIZE - PAD || len == LLOG_MIN_CHUNK_SIZE;
+        if len < LLOG_MIN_REC_SIZE || len % 8 != 0 || !fits {
+            return Err(EINVAL);
+        }
+        let left = usize::try_from(CHUNK - self.end % CHUNK)?;
+        let pad = if left == len || left >= len + PAD {
+            0
+        } else {
+            left
+        };
+        if pad != 0 && pad < PAD {
+            return Err(EIO);
+        }
+        if self.head.get()?.last_index() >= LLOG_MAX_INDEX - u32::from(pad != 0) {
+            return Err(ENOSPC);
+        }
+        Ok(pad)
+    }
+
+    fn append(
+        &mut self,
+        tx: &mut Transaction,
+        file: &ObjectRef,
+        kind: u32,
+        rec: &mut [u8],
+        pad: usize,
+    ) -> Result<u32> {
+        if self.end == 0 {
+            tx.write(file, 0, self.head.as_bytes())?;
+            self.end = CHUNK;
+        }
+        let mut last = self.head.get()?.last_index();
+        if pad != 0 {
+            last += 1;
+            let mut bytes = KVVec::from_elem(0u8, pad, GFP_NOFS)?;
+            frame(&mut bytes, rec_type::PAD, last).map_err(|_| EIO)?;
+            tx.write(file, self.end, &bytes)?;
+            self.end += pad as u64;
+        }
+        let (index, len) = (last + 1, rec.len());
+        frame(rec, kind, index).map_err(|_| EINVAL)?;
+        // Before the header: who reads meanwhile finds the record where its bit is set.
+        tx.write(file, self.end, rec)?;
+        self.end += len as u64;
+        let size = u32::try_from(len)?;
+        let h = self.head.get_mut()?;
+        h.set_bit(index);
+        h.llh_count.set(h.llh_count.get().saturating_add(1));
+        if !h.flags().contains(LlogFlags::IS_FIXSIZE) {
+            let smallest = match h.llh_size.get() {
+                0 => size,
+                n => n.min(size),
+            };
+            h.llh_size.set(smallest);
+        }
+        h.llh_tail = LlogRecTail {
+            lrt_len: h.llh_tail.lrt_len,
+            lrt_index: index.into(),
+        };
+        for (at, bytes) in self.head.pieces(index)? {
+            tx.write(file, at, bytes)?;
+        }
+        Ok(index)
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The header of a log, in memory.
+
+use kapi::prelude::*;
+use osd::ObjectRef;
+use wire::llog::{LlogFlags, LlogLogHdr, LLOG_MAX_INDEX, LLOG_MIN_CHUNK_SIZE};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// A header.
+pub(super) struct Head(KVVec<u8>);
+
+impl Head {
+    /// That of an empty log.
+    pub(super) fn new(flags: LlogFlags, uuid: &[u8]) -> Result<Head> {
+        let mut head = Head(KVVec::from_elem(0, LLOG_MIN_CHUNK_SIZE, GFP_KERNEL)?);
+        let now = kapi::time::real().as_secs();
+        head.get_mut()?.init(flags, now, uuid).map_err(|_| EINVAL)?;
+        Ok(head)
+    }
+
+    /// That of a file; none if the file is empty.
+    ///
+    /// # Errors
+    /// `EINVAL`: it is none.
+    pub(super) fn read(file: &ObjectRef) -> Result<Option<Head>> {
+        let mut bytes = KVVec::from_elem(0, LLOG_MIN_CHUNK_SIZE, GFP_KERNEL)?;
+        let n = file.read(0, &mut bytes)?;
+        if n == 0 {
+            return Ok(None);
+        }
+        let good = n == bytes.len()
+            && LlogLogHdr::parse(&bytes).is_ok_and(|h| {
+                let kinds = LlogFlags::IS_CAT | LlogFlags::IS_PLAIN;
+                h.is_set(0)
+                    && h.llh_count.get() > 0
+                    && h.last_index() <= LLOG_MAX_INDEX
+                    && (h.flags() & kinds).bits().count_ones() == 1
+            });
+        if !good {
+            pr_err!("{}: the header of the log is damaged\n", file.fid());
+            return Err(EINVAL);
+        }
+        Ok(Some(Head(bytes)))
+    }
+
+    pub(super) fn get(&self) -> Result<&LlogLogHdr> {
+        LlogLogHdr::ref_from_bytes(&self.0).map_err(|_| EIO)
+    }
+
+    pub(super) fn get_mut(&mut self) -> Result<&mut LlogLogHdr> {
+        LlogLogHdr::mut_from_bytes(&mut self.0).map_err(|_| EIO)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(super) fn into_bytes(self) -> KVVec<u8> {
+        self.0
+    }
+
+    /// What a change of record `index` changes of the header: pieces and where they belong.
+    pub(super) fn pieces(&self, index: u32) -> Result<[(u64, &[u8]); 3]> {
+        let h = self.get()?;
+        let word = LlogLogHdr::bitmap_word_offset(index);
+        let tail = LLOG_MIN_CHUNK_SIZE - h.llh_tail.as_bytes().len();
+        let part = |from: usize, len: usize| self.0.get(from..from + len).ok_or(EIO);
+        Ok([
+            (0, part(0, wire::llog::LLOG_HEAD_SIZE)?),
+            (word as u64, part(word, 4)?),
+            (tail as u64, h.llh_tail.as_bytes()),
+        ])
+    }
+}
