@@ -44,4 +44,5 @@ pub mod quota;
 pub mod reint;
 pub mod seq;
 pub mod socklnd;
+pub mod svname;
 pub mod text;

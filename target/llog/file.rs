@@ -141,12 +141,19 @@ impl Log {
         st.change(|st| st.append(tx, &self.file, kind, rec, pad))
     }
 
+    /// Whether `records` more find indices, pads between them.
+    pub fn has_room(&self, records: usize) -> bool {
+        let last = self.last_index() as usize;
+        last.saturating_add(records.saturating_mul(2)) <= LLOG_MAX_INDEX as usize
+    }
+
     /// Plans for [`Log::rewrite`].
     ///
     /// # Errors
     /// Those of planning.
-    pub fn plan_rewrite(&self, plan: &mut Plan, found: &Found<'_>) -> Result {
-        plan.write(&self.file, found.at, found.rec.bytes.len())
+    pub fn plan_rewrite(&self, plan: &mut Plan, at: u64, payload: usize) -> Result {
+        let from = at.checked_add(size_of::<LlogRecHdr>() as u64);
+        plan.write(&self.file, from.ok_or(EINVAL)?, payload)
     }
 
     /// Replaces the payload of the record at byte `at`, which has the same length.

@@ -269,7 +269,7 @@ proptest! {
                     let mut at = 0;
                     log.for_each(i, &mut |f| {
                         at = f.at;
-                        log.plan_rewrite(&mut plan, f)?;
+                        log.plan_rewrite(&mut plan, f.at, f.rec.payload.len())?;
                         Ok(Walk::Stop)
                     }).unwrap();
                     let mut tx = plan.start().unwrap();
