@@ -303,7 +303,10 @@ impl Target {
         let client = Client::of(&export)?;
         if flags.contains(MsgFlags::RESENT) && self.answer_again(client, rpc)? {
             let status = rpc.saved_status();
-            return Ok(Served::Reply(status));
+            return match rpc.opc() {
+                op::LDLM_ENQUEUE => self.enqueued_before(rpc, status),
+                _ => Ok(Served::Reply(status)),
+            };
         }
         let locks = client.locks()?;
         let mut req = Request {

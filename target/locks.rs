@@ -7,7 +7,10 @@ use crate::service::{Request, Served};
 use kapi::prelude::*;
 use ldlm::core::flags;
 use ldlm::msg::{self, REPLY_LEN};
-use ldlm::server::{EnqueueReq, ExportLocks, Intent, IntentPolicy, Namespace};
+use ldlm::server::{EnqueueReply, EnqueueReq, ExportLocks, Intent, IntentPolicy, Namespace};
+use ptlrpc::request::ServerRequest;
+use wire::ldlm::eldlm;
+use wire::mdt::Disposition;
 use wire::msg::MsgFlags;
 
 /// Buffer of the `ldlm_request`, and of the `ldlm_reply`.
@@ -29,6 +32,16 @@ impl IntentPolicy for Policy<'_, '_> {
     ) -> Result<Intent> {
         let service = self.req.target.service().clone();
         service.intent(self.req, enqueue)
+    }
+
+    fn again(
+        &mut self,
+        _: &Arc<Namespace>,
+        _: &EnqueueReq,
+        lock: &EnqueueReply,
+    ) -> Result<(u64, i32)> {
+        let service = self.req.target.service().clone();
+        service.intent_again(self.req, lock)
     }
 }
 
@@ -67,6 +80,26 @@ impl Target {
         let service = self.service().clone();
         service.enqueued(req, &reply)?;
         Ok(Served::Reply(reply.status))
+    }
+
+    /// The reply to an enqueue is sent again. The lock that it gives may have been taken back
+    /// meanwhile, as the client did not know of it: then it gets the rest without the lock.
+    pub(crate) fn enqueued_before(&self, rpc: &mut ServerRequest, status: i32) -> Result<Served> {
+        let Some(reply) = rpc.reply_mut()?.buf(BUF).filter(|b| b.len() == REPLY_LEN) else {
+            return Ok(Served::Reply(status));
+        };
+        let old = msg::ReplyMsg::parse(reply)?;
+        if old.cookie == 0 || self.namespace().find(old.cookie).is_some() {
+            return Ok(Served::Reply(status));
+        }
+        let without = EnqueueReply {
+            res1: old.res1 & !Disposition::OPEN_LOCK.bits(),
+            res2: old.res2,
+            ..EnqueueReply::default()
+        };
+        let out = rpc.reply_mut()?.buf_mut(BUF).ok_or(EPROTO)?;
+        out.copy_from_slice(&msg::reply(&without));
+        Ok(Served::Reply(eldlm::LOCK_ABORTED))
     }
 
     /// LDLM_CANCEL.

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::device::Target;
 use kapi::prelude::*;
 use ldlm::core::{LockView, ResId};
-use ldlm::server::{EnqueueReq, ExportLocks, Intent, Lvb, LvbClass};
+use ldlm::server::{EnqueueReply, EnqueueReq, ExportLocks, Intent, Lvb, LvbClass};
 use ptlrpc::export::{ClientState, Export};
 use ptlrpc::request::ServerRequest;
 use wire::connect::ConnectData;
@@ -87,8 +87,18 @@ pub trait Service: Send + Sync {
         Err(EOPNOTSUPP)
     }
 
+    /// An intent is here again that gave the client `lock`: packs what else was in the reply.
+    /// Returns the disposition bits, and the status of the operation.
+    ///
+    /// # Errors
+    /// Those of the request itself; `EOPNOTSUPP`: there are no intents here.
+    fn intent_again(&self, req: &mut Request<'_>, lock: &EnqueueReply) -> Result<(u64, i32)> {
+        let _ = (req, lock);
+        Err(EOPNOTSUPP)
+    }
+
     /// A lock was enqueued, and the reply for it made: the place to put more into the reply.
-    fn enqueued(&self, req: &mut Request<'_>, lock: &ldlm::server::EnqueueReply) -> Result {
+    fn enqueued(&self, req: &mut Request<'_>, lock: &EnqueueReply) -> Result {
         let _ = (req, lock);
         Ok(())
     }

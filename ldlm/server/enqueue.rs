@@ -115,6 +115,22 @@ pub trait IntentPolicy {
         exp: &Arc<ExportLocks>,
         req: &EnqueueReq,
     ) -> Result<Intent>;
+
+    /// The request is here again, and `lock` is what it came to the first time: the rest of the
+    /// reply is to be made again, under that lock. Returns the disposition bits and the status of
+    /// the operation.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: there is no such intent.
+    fn again(
+        &mut self,
+        ns: &Arc<Namespace>,
+        req: &EnqueueReq,
+        lock: &EnqueueReply,
+    ) -> Result<(u64, i32)> {
+        let _ = (ns, req, lock);
+        Err(EOPNOTSUPP)
+    }
 }
 
 impl Namespace {
@@ -137,7 +153,12 @@ impl Namespace {
         }
         let replay = req.flags & flags::REPLAY != 0;
         if replay || req.resent {
-            if let Some(r) = self.known(exp, req)? {
+            if let Some(mut r) = self.known(exp, req)? {
+                if let Some(policy) = intent.filter(|_| !replay && r.cookie != 0) {
+                    let (res1, res2) = policy.again(self, req, &r)?;
+                    r.res1 = res1;
+                    r.res2 = i64::from(res2) as u64;
+                }
                 return Ok(r);
             }
         }

@@ -475,6 +475,16 @@ impl IntentPolicy for Lookup {
         let l = ns.lock_local(&child, Mode::Pr, p, LocalOptions::default())?;
         Ok(Intent::Lock(l, 0xb, 0))
     }
+
+    fn again(
+        &mut self,
+        _: &Arc<Namespace>,
+        _: &EnqueueReq,
+        lock: &EnqueueReply,
+    ) -> kapi::error::Result<(u64, i32)> {
+        assert_eq!(lock.desc.unwrap().res, ResId([5, 6, 0, 0]));
+        Ok((0x1b, -7))
+    }
 }
 
 #[test]
@@ -510,6 +520,7 @@ fn an_intent_returns_its_own_lock() {
     r.resent = true;
     let again = ns.enqueue(&a, &r, Some(&mut none)).unwrap();
     assert_eq!(again.cookie, e.cookie);
+    assert_eq!((again.res1, again.res2), (0x1b, -7_i64 as u64));
     // The server's own request calls it back and waits for it.
     let helper = {
         let (ns, a) = (ns.clone(), a.clone());
