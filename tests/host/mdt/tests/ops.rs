@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations of one client, as POSIX has them.
+
+use kapi::prelude::*;
+use lustre_client::attr::{Attr, S_IFDIR, S_IFLNK, S_IFREG};
+use lustre_client::cred::Cred;
+use lustre_client::mdc::{Looked, NewNode, OpenWish, Opened, SetAttr};
+use lustre_client::Result;
+use mdt::Mdt;
+use stack::{ServerNode, TestClient};
+use wire::fid::Fid;
+use wire::mdt::{InodeFlags, OpenFlags};
+use wire::obdo::ObdMd;
+
+struct World {
+    node: ServerNode,
+    mdt: Arc<Mdt>,
+    c: TestClient,
+    cred: Cred,
+}
+
+impl World {
+    fn new() -> World {
+        let node = ServerNode::start();
+        let mdt = node.mdt(osd_memory::device());
+        let c = TestClient::connect(&node);
+        World {
+            node,
+            mdt,
+            c,
+            cred: Cred::root(),
+        }
+    }
+
+    fn stop(self) {
+        self.c.stop();
+        self.mdt.stop();
+        self.node.stop();
+    }
+
+    fn make(&self, parent: Fid, name: &str, mode: u32, target: &str) -> Result<Attr> {
+        let n = NewNode {
+            parent,
+            name: name.as_bytes(),
+            mode,
+            rdev: 0,
+            umask: 0o022,
+            target: target.as_bytes(),
+            group: None,
+        };
+        self.c.mdc.create(&n, &self.cred)
+    }
+
+    fn mkdir(&self, parent: Fid, name: &str) -> Result<Attr> {
+        self.make(parent, name, S_IFDIR | 0o777, "")
+    }
+
+    fn open(&self, parent: Fid, name: &str, flags: OpenFlags) -> Result<Opened> {
+        let fid = self.c.mdc.new_fid().unwrap();
+        let w = OpenWish {
+            parent,
+            name: name.as_bytes(),
+            fid,
+            flags,
+            mode: S_IFREG | 0o666,
+            umask: 0o022,
+            layout: &[],
+            group: None,
+        };
+        let mut o = self.c.mdc.open(&w, &self.cred)?;
+        // Whoever keeps it keeps the lock.
+        o.found.lock = None;
+        Ok(o)
+    }
+
+    fn create(&self, parent: Fid, name: &str) -> Attr {
+        let o = self
+            .open(parent, name, OpenFlags::FMODE_READ | OpenFlags::CREAT)
+            .unwrap();
+        assert!(o.created);
+        self.c.mdc.close(o.handle.unwrap(), None, &o.found.attr.fid);
+        o.found.attr
+    }
+
+    fn look(&self, parent: Fid, name: &str) -> Option<Attr> {
+        match self
+            .c
+            .mdc
+            .look_up(parent, name.as_bytes(), Fid::ZERO, &self.cred)
+        {
+            Ok(Looked::Found(f)) => Some(f.attr),
+            Ok(Looked::Absent) => None,
+            Err(e) => panic!("{name}: {e:?}"),
+        }
+    }
+
+    fn unlink(&self, parent: Fid, name: &str, dir: bool) -> Result<Option<Attr>> {
+        let child = Fid::ZERO;
+        self.c
+            .mdc
+            .unlink(parent, name.as_bytes(), child, dir, None, &self.cred)
+    }
+
+    fn names(&self, dir: Fid) -> Vec<String> {
+        let (mut all, mut start) = (Vec::new(), 0);
+        loop {
+            let (some, next) = self.c.mdc.read_dir(dir, start, &self.cred).unwrap();
+            all.extend(some);
+            match next {
+                Some(n) => start = n,
+                None => break,
+            }
+        }
+        let mut names: Vec<_> = all
+            .iter()
+            .map(|e| String::from_utf8(e.name.clone()).unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn mount() {
+    let w = World::new();
+    assert_eq!(w.c.mdc.root(None).unwrap(), Fid::ROOT);
+    let s = w.c.mdc.statfs(false).unwrap();
+    assert!(s.os_bsize.get() >= 512 && s.os_type.get() == 0xef53);
+    let s = w.c.mdc.statfs(true).unwrap();
+    assert_eq!(s.os_state.get(), 0x100);
+    let got =
+        w.c.mdc
+            .getattr(Fid::ROOT, ObdMd::FLGETATTR | ObdMd::FLMODEASIZE, 0, &w.cred)
+            .unwrap();
+    assert!(got.attr.is_dir() && got.valid.contains(ObdMd::FLMODEASIZE));
+    assert_eq!(w.names(Fid::ROOT), [".", ".."]);
+    // A directory in place of the root.
+    let a = w.mkdir(Fid::ROOT, "a").unwrap();
+    let b = w.mkdir(a.fid, "b").unwrap();
+    assert_eq!(w.c.mdc.root(Some("/a/b")).unwrap(), b.fid);
+    assert_eq!(w.c.mdc.root(Some("//a//")).unwrap(), a.fid);
+    assert_eq!(w.c.mdc.root(Some("/a/x")), Err(ENOENT));
+    assert_eq!(w.c.mdc.root(Some("/a/../a")), Err(EINVAL));
+    w.c.mdc.sync(None, &w.cred).unwrap();
+    w.c.mdc.sync(Some(a.fid), &w.cred).unwrap();
+    w.stop();
+}
+
+#[test]
+fn files_and_directories() {
+    let w = World::new();
+    let d = w.mkdir(Fid::ROOT, "d").unwrap();
+    assert_eq!(d.mode, S_IFDIR | 0o755);
+    assert_eq!(d.nlink, 2);
+    assert_eq!(w.mkdir(Fid::ROOT, "d"), Err(EEXIST));
+    assert_eq!(w.look(Fid::ROOT, "d").unwrap().fid, d.fid);
+    assert_eq!(w.look(Fid::ROOT, "x"), None);
+    let f = w.create(d.fid, "f");
+    assert_eq!(f.mode, S_IFREG | 0o644);
+    let l = w.make(d.fid, "l", S_IFLNK | 0o777, "../somewhere").unwrap();
+    let got =
+        w.c.mdc
+            .getattr(l.fid, ObdMd::LINKNAME, 13, &w.cred)
+            .unwrap();
+    assert_eq!(got.ea, b"../somewhere\0");
+    let p = w.make(d.fid, "p", 0o010600, "").unwrap();
+    assert_eq!(p.mode, 0o010600);
+    assert_eq!(w.names(d.fid), [".", "..", "f", "l", "p"]);
+    // Links.
+    w.c.mdc
+        .link(f.fid, Fid::ROOT, b"f2", (None, None), &w.cred)
+        .unwrap();
+    assert_eq!(w.look(Fid::ROOT, "f2").unwrap().nlink, 2);
+    let link = |fid, name: &[u8]| w.c.mdc.link(fid, d.fid, name, (None, None), &w.cred);
+    assert_eq!(link(f.fid, b"l"), Err(EEXIST));
+    assert_eq!(link(d.fid, b"dd"), Err(EPERM));
+    // Names go.
+    let left = w.unlink(d.fid, "f", false).unwrap().unwrap();
+    assert_eq!((left.fid, left.nlink), (f.fid, 1));
+    assert_eq!(w.unlink(Fid::ROOT, "d", true), Err(ENOTEMPTY));
+    assert_eq!(w.unlink(Fid::ROOT, "d", false), Err(EISDIR));
+    assert_eq!(w.unlink(Fid::ROOT, "f2", true), Err(ENOTDIR));
+    assert_eq!(w.unlink(Fid::ROOT, "nothing", false), Err(ENOENT));
+    for n in ["l", "p"] {
+        assert_eq!(w.unlink(d.fid, n, false).unwrap().unwrap().nlink, 0);
+    }
+    assert_eq!(w.unlink(Fid::ROOT, "d", true).unwrap().unwrap().nlink, 0);
+    assert_eq!(w.unlink(Fid::ROOT, "f2", false).unwrap().unwrap().nlink, 0);
+    assert_eq!(w.names(Fid::ROOT), [".", ".."]);
+    w.stop();
+}
+
+#[test]
+fn opens() {
+    let w = World::new();
+    let read = OpenFlags::FMODE_READ;
+    assert_eq!(w.open(Fid::ROOT, "f", read).err(), Some(ENOENT));
+    let f = w.create(Fid::ROOT, "f");
+    let o = w.open(Fid::ROOT, "f", read | OpenFlags::CREAT).unwrap();
+    assert!(!o.created && o.found.attr.fid == f.fid);
+    let h = o.handle.unwrap();
+    let excl = read | OpenFlags::CREAT | OpenFlags::EXCL;
+    assert_eq!(w.open(Fid::ROOT, "f", excl).err(), Some(EEXIST));
+    let dir = read | OpenFlags::DIRECTORY;
+    assert_eq!(w.open(Fid::ROOT, "f", dir).err(), Some(ENOTDIR));
+    // Without OSTs nothing can be written.
+    let write = OpenFlags::FMODE_WRITE;
+    assert_eq!(
+        w.open(Fid::ROOT, "g", write | OpenFlags::CREAT).err(),
+        Some(ENOSPC)
+    );
+    assert_eq!(w.look(Fid::ROOT, "g"), None);
+    let later = write | OpenFlags::CREAT | OpenFlags::DELAY_CREATE;
+    let g = w.open(Fid::ROOT, "g", later).unwrap();
+    assert!(g.created && g.found.layout.is_empty() && g.found.attr.size_valid);
+    // What is written cannot be executed, and the other way round.
+    let exec = OpenFlags::FMODE_EXEC | read;
+    let all = SetAttr {
+        mode: Some(0o755),
+        ..SetAttr::default()
+    };
+    let fid = g.found.attr.fid;
+    w.c.mdc.setattr(fid, &all, &[], None, &w.cred).unwrap();
+    assert_eq!(w.open(Fid::ROOT, "g", exec).err(), Some(ETXTBSY));
+    w.c.mdc.close(g.handle.unwrap(), None, &g.found.attr.fid);
+    let e = loop {
+        // The close is on its way.
+        match w.open(Fid::ROOT, "g", exec) {
+            Err(e) if e == ETXTBSY => std::thread::yield_now(),
+            r => break r.unwrap(),
+        }
+    };
+    let later = write | OpenFlags::DELAY_CREATE;
+    assert_eq!(w.open(Fid::ROOT, "g", later).err(), Some(ETXTBSY));
+    w.c.mdc.close(e.handle.unwrap(), None, &e.found.attr.fid);
+    // Directories.
+    let d = w.mkdir(Fid::ROOT, "d").unwrap();
+    assert_eq!(w.open(Fid::ROOT, "d", write).err(), Some(EISDIR));
+    let od = w.open(Fid::ROOT, "d", dir).unwrap();
+    w.c.mdc.close(od.handle.unwrap(), None, &d.fid);
+    // A link is opened by the client.
+    w.make(Fid::ROOT, "l", S_IFLNK | 0o777, "f").unwrap();
+    assert!(w.open(Fid::ROOT, "l", read).unwrap().handle.is_none());
+    // Unlinked and open: it is there until the close.
+    let left = w.unlink(Fid::ROOT, "f", false).unwrap().unwrap();
+    assert_eq!(left.nlink, 0);
+    assert_ne!(left.flags & InodeFlags::ORPHAN.bits(), 0);
+    let valid = ObdMd::FLGETATTR;
+    let a = w.c.mdc.getattr(f.fid, valid, 0, &w.cred).unwrap().attr;
+    assert_eq!(a.nlink, 0);
+    w.c.mdc.close(h, None, &f.fid);
+    for _ in 0..1000 {
+        if w.c.mdc.getattr(f.fid, valid, 0, &w.cred).is_err() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(
+        w.c.mdc.getattr(f.fid, valid, 0, &w.cred).err(),
+        Some(ENOENT)
+    );
+    w.stop();
+}
+
+#[test]
+fn what_a_client_leaves_open() {
+    let w = World::new();
+    let other = TestClient::connect(&w.node);
+    let f = w.create(Fid::ROOT, "f");
+    let wish = OpenWish {
+        parent: Fid::ROOT,
+        name: b"f",
+        fid: f.fid,
+        flags: OpenFlags::FMODE_READ,
+        mode: 0,
+        umask: 0,
+        layout: &[],
+        group: None,
+    };
+    assert!(other.mdc.open(&wish, &w.cred).unwrap().handle.is_some());
+    assert_eq!(w.unlink(Fid::ROOT, "f", false).unwrap().unwrap().nlink, 0);
+    let there = |w: &World| w.c.mdc.getattr(f.fid, ObdMd::FLGETATTR, 0, &w.cred).is_ok();
+    assert!(there(&w));
+    other.stop();
+    assert!(!there(&w));
+    w.stop();
+}
+
+#[test]
+fn attributes() {
+    let w = World::new();
+    let f = w.create(Fid::ROOT, "f");
+    let set = |s: SetAttr| w.c.mdc.setattr(f.fid, &s, &[], None, &w.cred);
+    let a = set(SetAttr {
+        mode: Some(0o640),
+        uid: Some(500),
+        gid: Some(600),
+        ..SetAttr::default()
+    })
+    .unwrap();
+    assert_eq!((a.mode, a.uid, a.gid), (S_IFREG | 0o640, 500, 600));
+    let a = set(SetAttr {
+        mtime: Some(Some(1000)),
+        atime: Some(Some(2000)),
+        ..SetAttr::default()
+    })
+    .unwrap();
+    assert_eq!((a.mtime, a.atime), (1000, 2000));
+    assert!(a.ctime > 2000);
+    assert_eq!(w.look(Fid::ROOT, "f").unwrap().mtime, 1000);
+    // Others may not.
+    let nobody = Cred {
+        uid: 501,
+        gid: 501,
+        groups: vec![],
+    };
+    let mode = SetAttr {
+        mode: Some(0o777),
+        ..SetAttr::default()
+    };
+    let r = w.c.mdc.setattr(f.fid, &mode, &[], None, &nobody);
+    assert_eq!(r, Err(EPERM));
+    w.stop();
+}
+
+#[test]
+fn renames() {
+    let w = World::new();
+    let (a, b) = (
+        w.mkdir(Fid::ROOT, "a").unwrap(),
+        w.mkdir(Fid::ROOT, "b").unwrap(),
+    );
+    let f = w.create(a.fid, "f");
+    let g = w.create(b.fid, "g");
+    let mv = |from: (Fid, &str), to: (Fid, &str)| {
+        let from = (from.0, from.1.as_bytes(), None);
+        let to = (to.0, to.1.as_bytes(), None);
+        w.c.mdc.rename(from, to, (None, None), &w.cred)
+    };
+    assert_eq!(mv((a.fid, "f"), (a.fid, "f1")), Ok(None));
+    assert_eq!(mv((a.fid, "f1"), (a.fid, "f1")), Ok(None));
+    let victim = mv((a.fid, "f1"), (b.fid, "g")).unwrap().unwrap();
+    assert_eq!((victim.fid, victim.nlink), (g.fid, 0));
+    assert_eq!(w.look(b.fid, "g").unwrap().fid, f.fid);
+    assert_eq!(mv((a.fid, "f1"), (b.fid, "h")), Err(ENOENT));
+    // Directories, whose kind the client does not tell here.
+    assert_eq!(mv((Fid::ROOT, "a"), (b.fid, "a")), Ok(None));
+    assert_eq!(w.names(b.fid), [".", "..", "a", "g"]);
+    assert_eq!(mv((Fid::ROOT, "b"), (a.fid, "b")), Err(EINVAL));
+    assert_eq!(mv((Fid::ROOT, "b"), (b.fid, "b")), Err(EINVAL));
+    assert_eq!(mv((b.fid, "a"), (Fid::ROOT, "b")), Err(EINVAL));
+    let c = w.mkdir(a.fid, "c").unwrap();
+    w.mkdir(c.fid, "e").unwrap();
+    assert_eq!(mv((c.fid, "e"), (b.fid, "a")), Err(ENOTEMPTY));
+    assert_eq!(mv((b.fid, "g"), (b.fid, "a")), Err(EISDIR));
+    assert_eq!(mv((b.fid, "a"), (b.fid, "g")), Err(ENOTDIR));
+    assert_eq!(mv((c.fid, "e"), (Fid::ROOT, "e")), Ok(None));
+    w.stop();
+}
+
+#[test]
+fn xattrs() {
+    let w = World::new();
+    let f = w.create(Fid::ROOT, "f");
+    let m = &w.c.mdc;
+    m.set_xattr(f.fid, b"user.a", Some(b"value"), 0, &w.cred)
+        .unwrap();
+    m.set_xattr(f.fid, b"trusted.t", Some(&[7; 3000]), 0, &w.cred)
+        .unwrap();
+    assert_eq!(m.get_xattr(f.fid, b"user.a", &w.cred).unwrap(), b"value");
+    assert_eq!(
+        m.get_xattr(f.fid, b"trusted.t", &w.cred).unwrap(),
+        [7; 3000]
+    );
+    assert_eq!(m.get_xattr(f.fid, b"user.b", &w.cred), Err(ENODATA));
+    let names = m.list_xattrs(f.fid, &w.cred).unwrap();
+    let names: Vec<_> = names.split(|c| *c == 0).collect();
+    assert!(names.contains(&&b"user.a"[..]) && names.contains(&&b"trusted.t"[..]));
+    let create = |n: &[u8], how| m.set_xattr(f.fid, n, Some(b""), how, &w.cred);
+    assert_eq!(create(b"user.a", wire::reint::XATTR_CREATE), Err(EEXIST));
+    assert_eq!(create(b"user.b", wire::reint::XATTR_REPLACE), Err(ENODATA));
+    create(b"user.b", wire::reint::XATTR_CREATE).unwrap();
+    assert_eq!(m.get_xattr(f.fid, b"user.b", &w.cred).unwrap(), b"");
+    m.set_xattr(f.fid, b"user.a", None, 0, &w.cred).unwrap();
+    assert_eq!(m.get_xattr(f.fid, b"user.a", &w.cred), Err(ENODATA));
+    assert_eq!(
+        m.set_xattr(f.fid, b"user.a", None, 0, &w.cred),
+        Err(ENODATA)
+    );
+    w.stop();
+}
+
+#[test]
+fn read_only() {
+    let w = World::new();
+    w.create(Fid::ROOT, "f");
+    let ro = TestClient::connect_with(&w.node, true);
+    let d = NewNode {
+        parent: Fid::ROOT,
+        name: b"d",
+        mode: S_IFDIR | 0o755,
+        rdev: 0,
+        umask: 0,
+        target: b"",
+        group: None,
+    };
+    assert_eq!(ro.mdc.create(&d, &w.cred), Err(EROFS));
+    assert_eq!(
+        ro.mdc
+            .unlink(Fid::ROOT, b"f", Fid::ZERO, false, None, &w.cred),
+        Err(EROFS)
+    );
+    ro.stop();
+    w.stop();
+}
+
+#[test]
+fn squashed() {
+    let w = World::new();
+    w.mdt.set_param("root_squash", "99:98").unwrap();
+    assert_eq!(w.mkdir(Fid::ROOT, "d"), Err(EACCES));
+    w.mdt.set_param("nosquash_nids", "*@tcp").unwrap();
+    let d = w.make(Fid::ROOT, "d", S_IFDIR | 0o777, "").unwrap();
+    let open = SetAttr {
+        mode: Some(0o777),
+        ..SetAttr::default()
+    };
+    w.c.mdc.setattr(d.fid, &open, &[], None, &w.cred).unwrap();
+    w.mdt.set_param("nosquash_nids", "NONE").unwrap();
+    let e = w.mkdir(d.fid, "e").unwrap();
+    assert_eq!((e.uid, e.gid), (99, 98));
+    assert_eq!(w.mdt.set_param("nothing", ""), Err(ENOENT));
+    w.stop();
+}
+
+/// A large directory, read in several requests; every name once.
+#[test]
+fn large_directory() {
+    let w = World::new();
+    let d = w.mkdir(Fid::ROOT, "d").unwrap();
+    for i in 0..500 {
+        w.make(
+            d.fid,
+            &format!("some-rather-long-name-{i:05}"),
+            0o010600,
+            "",
+        )
+        .unwrap();
+    }
+    let names = w.names(d.fid);
+    assert_eq!(names.len(), 502);
+    assert!(names.windows(2).all(|p| p[0] < p[1]));
+    w.stop();
+}
