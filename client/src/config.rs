@@ -258,6 +258,34 @@ impl FsConfig {
             .collect()
     }
 
+    /// A configuration of these targets, as if a log had named them.
+    pub fn of_targets(mdts: &[TargetConfig], osts: &[TargetConfig]) -> FsConfig {
+        let mut c = FsConfig::default();
+        for (kind, all) in [(&b"mdc"[..], mdts), (b"osc", osts)] {
+            for t in all {
+                let names: Vec<String> = (0..t.nodes.len())
+                    .map(|i| format!("{}-{i}", t.uuid))
+                    .collect();
+                for (name, nids) in names.iter().zip(&t.nodes) {
+                    c.nids.insert(name.clone(), nids.clone());
+                }
+                let device = Device {
+                    kind: kind.to_vec(),
+                    target: Some(t.uuid.clone()),
+                    nodes: names,
+                };
+                c.devices.insert(t.uuid.clone().into_bytes(), device);
+                let list = if kind == b"mdc" {
+                    &mut c.mdts
+                } else {
+                    &mut c.osts
+                };
+                list.insert(t.index, (t.uuid.clone(), t.inactive));
+            }
+        }
+        c
+    }
+
     /// Whether there is something to mount.
     pub fn is_complete(&self) -> bool {
         let has = |n| self.devices.contains_key(n);

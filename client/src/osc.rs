@@ -133,6 +133,9 @@ impl CleanCache {
     }
 }
 
+/// Whom to tell that data of a file are no longer protected.
+pub type Tell = StdArc<dyn Fn(wire::fid::Fid) + Send + Sync>;
+
 /// What waits to be written back.
 #[derive(Default)]
 struct Queue {
@@ -158,7 +161,13 @@ pub struct Ost {
     writes: Tickets,
     reads: Tickets,
     clean: StdArc<CleanCache>,
+    /// Hears of files whose data and size are no longer protected.
+    tell: Tell,
     checksums: bool,
+    /// The OST has forgotten us, and all locks go.
+    evicting: AtomicBool,
+    /// The last transaction, and an object that it changed.
+    newest: StdMutex<Option<(u64, StdArc<Object>)>>,
     stopping: AtomicBool,
     thread: StdMutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -199,6 +208,21 @@ impl TargetEvents for Link {
         guard(&ost.grant).connected(granted);
         ost.freed.notify_all();
     }
+
+    fn evicting(&self) {
+        if let Some(ost) = self.0.upgrade() {
+            ost.evicting.store(true, Ordering::Release);
+            // Its numbers begin anew, perhaps.
+            let before = guard(&ost.newest).take();
+            drop(before);
+        }
+    }
+
+    fn evicted(&self) {
+        if let Some(ost) = self.0.upgrade() {
+            ost.evicting.store(false, Ordering::Release);
+        }
+    }
 }
 
 impl Ost {
@@ -211,6 +235,7 @@ impl Ost {
         config: &TargetConfig,
         uuid: &str,
         clean: &StdArc<CleanCache>,
+        tell: Tell,
         checksums: bool,
     ) -> Result<StdArc<Ost>> {
         let mut f = ConnectFlags::GRANT
@@ -266,7 +291,10 @@ impl Ost {
             writes: Tickets::new(IN_FLIGHT),
             reads: Tickets::new(IN_FLIGHT),
             clean: clean.clone(),
+            tell,
             checksums,
+            evicting: AtomicBool::new(false),
+            newest: StdMutex::new(None),
             stopping: AtomicBool::new(false),
             thread: StdMutex::new(None),
         });
@@ -446,6 +474,33 @@ impl Ost {
     pub fn objects(&self) -> Vec<StdArc<Object>> {
         let all = guard(&self.objects);
         all.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Has everything on disk that this client has changed: objects are written back, and one is
+    /// synced that was changed last, with which all before it is on disk.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn sync_all(&self) -> Result {
+        let mut done = Ok(());
+        for o in self.objects() {
+            done = done.and(o.flush());
+        }
+        let newest = guard(&self.newest).as_ref().map(|n| n.1.clone());
+        match newest {
+            Some(o) => done.and(o.sync()),
+            None => done,
+        }
+    }
+
+    /// An object was changed by a transaction.
+    fn note_change(&self, o: &StdArc<Object>, transno: u64) {
+        let mut n = guard(&self.newest);
+        if n.as_ref().is_none_or(|n| n.0 <= transno) {
+            let before = n.replace((transno, o.clone()));
+            drop(n);
+            drop(before);
+        }
     }
 
     /// Writes back all there is, gives the locks back and ends the connection.

@@ -27,6 +27,8 @@ pub trait TargetEvents: Send + Sync {
     fn active(&self, connect: &ConnectData) {
         let _ = connect;
     }
+    /// The target has forgotten us; the locks will go now.
+    fn evicting(&self) {}
     /// The target has forgotten us; the locks are gone.
     fn evicted(&self) {}
 }
@@ -77,6 +79,7 @@ impl ImportEvents for Events {
         self.more.active(connect);
     }
     fn evicted(&self) {
+        self.more.evicting();
         self.locks.invalidate();
         self.more.evicted();
     }

@@ -29,6 +29,8 @@ pub struct Found {
     pub attr: Attr,
     /// Its layout, if it is a file that has one.
     pub layout: Vec<u8>,
+    /// The access ACL; empty: none. `None`: not told.
+    pub acl: Option<Vec<u8>>,
     /// The lock under which all that may be kept.
     pub lock: Option<Held>,
 }
@@ -152,7 +154,18 @@ impl Mdc {
             let ea = e.reply.msg.buf(3).ok_or(EPROTO)?;
             layout = ea.get(..n).ok_or(EPROTO)?.to_vec();
         }
-        Ok(Found { attr, layout, lock })
+        let mut acl = None;
+        if body.valid().contains(ObdMd::FLACL) {
+            let n = usize::try_from(body.mbo_aclsize.get())?;
+            let bytes = e.reply.msg.buf(4).unwrap_or(&[]);
+            acl = bytes.get(..n).map(<[u8]>::to_vec);
+        }
+        Ok(Found {
+            attr,
+            layout,
+            acl,
+            lock,
+        })
     }
 
     /// Opens, and perhaps creates.

@@ -5,8 +5,11 @@
 use super::Mdc;
 use crate::cred::Cred;
 use crate::rpc;
+use crate::target::Enqueue;
 use kapi::pages::Pages;
 use kapi::prelude::*;
+use ldlm::client::{Held, Want};
+use ldlm::core::{flags, ibits, Mode};
 use lnet::Sink;
 use ptlrpc::bulk::ClientBulk;
 use ptlrpc::call::CallOptions;
@@ -68,6 +71,27 @@ fn entries<'a>(
 }
 
 impl Mdc {
+    /// A lock under which the names in a directory may be kept.
+    ///
+    /// # Errors
+    /// Those of the connection, `ESTALE`.
+    pub fn lock_dir(&self, dir: Fid, cred: &Cred) -> Result<Option<Held>> {
+        let e = self.target.enqueue(&Enqueue {
+            want: Want {
+                res: super::resource(dir),
+                mode: Mode::Pr,
+                policy: super::bits(ibits::UPDATE),
+                flags: flags::HAS_INTENT,
+            },
+            cancels: &[],
+            intent: &[],
+            lvb: None,
+            options: CallOptions::new(&[112, 0])?,
+            cred,
+        })?;
+        Ok(e.lock)
+    }
+
     /// Entries of a directory with hashes from `start` on, and where to go on; `None`: that is
     /// the end.
     ///

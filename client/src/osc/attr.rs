@@ -81,6 +81,8 @@ impl Object {
             s.attr.blocks = reply.o_blocks.get();
         }
         s.transno = s.transno.max(transno);
+        drop(s);
+        self.ost()?.note_change(self, transno);
         Ok(())
     }
 
@@ -88,9 +90,18 @@ impl Object {
     ///
     /// # Errors
     /// Those of the OST.
-    pub fn set_times(&self, atime: Option<i64>, mtime: Option<i64>, ctime: i64) -> Result {
+    pub fn set_times(
+        self: &StdArc<Self>,
+        atime: Option<i64>,
+        mtime: Option<i64>,
+        ctime: i64,
+    ) -> Result {
         let mut o = {
+            // What is on its way has the old times, and must not arrive later.
             let mut s = guard(&self.state);
+            while s.writing > 0 {
+                s = self.wait(s);
+            }
             s.attr.ctime = ctime;
             s.attr.mtime = mtime.unwrap_or(s.attr.mtime);
             s.attr.atime = atime.unwrap_or(s.attr.atime);
@@ -115,6 +126,8 @@ impl Object {
         let (_, transno) = self.ask(OST_SETATTR, &o, false, true)?;
         let mut s = guard(&self.state);
         s.transno = s.transno.max(transno);
+        drop(s);
+        self.ost()?.note_change(self, transno);
         Ok(())
     }
 

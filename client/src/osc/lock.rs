@@ -25,10 +25,37 @@ fn modes(mode: Mode) -> u32 {
 }
 
 impl Object {
-    fn find(&self, mode: Mode, e: Extent) -> Result<Option<Held>> {
+    /// A lock that is held. One that this object does not know of is just being entered, or
+    /// (`orphans`: it cannot be that) was its predecessor's, and nothing is known of what it
+    /// protects.
+    fn find(&self, mode: Mode, e: Extent, orphans: bool) -> Result<Option<Held>> {
         let ost = self.ost()?;
         let locks = ost.target()?.locks();
-        Ok(locks.find(&self.res, modes(mode), &Policy::Extent(e)))
+        let Some(h) = locks.find(&self.res, modes(mode), &Policy::Extent(e)) else {
+            return Ok(None);
+        };
+        let s = guard(&self.state);
+        if s.locks.iter().any(|l| l.0 == h.handle()) {
+            return Ok(Some(h));
+        }
+        drop(s);
+        if orphans {
+            locks.cancel(h.handle());
+        }
+        Ok(None)
+    }
+
+    /// Whether a lock protects all of it.
+    pub fn is_whole_locked(&self) -> bool {
+        let s = guard(&self.state);
+        s.locks.iter().any(|l| l.2.contains(&Extent::WHOLE))
+    }
+
+    /// Whether it is known, under a lock, to have the bytes from `start` to before `end`.
+    pub fn is_known_to(&self, start: u64, end: u64) -> bool {
+        let s = guard(&self.state);
+        let e = Extent::new(start, end.saturating_sub(1));
+        s.attr.size >= end && s.locks.iter().any(|l| l.2.contains(&e))
     }
 
     /// A lock on the bytes from `start` to before `end`, for reading (PR) or writing (PW).
@@ -38,11 +65,11 @@ impl Object {
     pub fn lock(&self, mode: Mode, start: u64, end: u64) -> Result<Held> {
         let last = end.saturating_sub(1).max(start) | PAGE_MASK;
         let e = Extent::new(start & !PAGE_MASK, last);
-        if let Some(h) = self.find(mode, e)? {
+        if let Some(h) = self.find(mode, e, false)? {
             return Ok(h);
         }
         let _one = guard(&self.asking);
-        if let Some(h) = self.find(mode, e)? {
+        if let Some(h) = self.find(mode, e, true)? {
             return Ok(h);
         }
         let ost = self.ost()?;
@@ -93,11 +120,11 @@ impl Object {
     /// # Errors
     /// `ENOENT`: there is no such object. Those of the connection.
     pub fn glimpse(&self) -> Result<ObjectAttr> {
-        if self.find(Mode::Pr, Extent::WHOLE)?.is_some() {
+        if self.find(Mode::Pr, Extent::WHOLE, false)?.is_some() {
             return Ok(self.known_attr());
         }
         let _one = guard(&self.asking);
-        if self.find(Mode::Pr, Extent::WHOLE)?.is_some() {
+        if self.find(Mode::Pr, Extent::WHOLE, true)?.is_some() {
             return Ok(self.known_attr());
         }
         let ost = self.ost()?;

@@ -249,7 +249,9 @@ impl Object {
         }
         let mut s = guard(&self.state);
         let s = &mut *s;
+        let before = s.locks.len();
         s.locks.retain(|(h, _, _)| *h != handle);
+        let ours = s.locks.len() != before;
         let locks = &s.locks;
         s.windows.retain(|w, win| {
             let first = w * WINDOW;
@@ -288,6 +290,9 @@ impl Object {
             s.attr.size = s.attr.size.min(covered.unwrap_or(s.attr.size));
         }
         self.changed.notify_all();
+        if let (Ok(ost), true) = (self.ost(), ours) {
+            (ost.tell)(self.owner.fid);
+        }
     }
 
     /// Drops what is dirty between `start` and `end`.
@@ -307,6 +312,10 @@ impl Object {
         }
         if let (Ok(ost), true) = (self.ost(), pages > 0) {
             ost.account(|g| g.drop_dirty(u64::from(pages) * 4096));
+            if ost.evicting.load(std::sync::atomic::Ordering::Acquire) {
+                pr_err!("data of {} are lost\n", self.owner.fid);
+                guard(&self.state).error.get_or_insert(EIO);
+            }
         }
     }
 
@@ -330,6 +339,20 @@ impl Object {
         let t = now();
         s.attr.mtime = t;
         s.attr.ctime = t;
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        // Nobody knows any more what they protect.
+        let Some(ost) = self.ost.upgrade() else {
+            return;
+        };
+        let Ok(target) = ost.target() else { return };
+        let s = self.state.get_mut().unwrap_or_else(|e| e.into_inner());
+        for (handle, _, _) in s.locks.drain(..) {
+            target.locks().cancel(handle);
+        }
     }
 }
 

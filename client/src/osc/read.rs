@@ -62,7 +62,7 @@ impl Object {
         let lock = StdArc::new(self.lock(Mode::Pr, off, end)?);
         let mut failed = 0;
         loop {
-            let (fetch, wait) = self.plan(off, end);
+            let (fetch, wait) = self.plan(off, end)?;
             if fetch.is_empty() && !wait {
                 let mut rest = &mut out[..];
                 let s = guard(&self.state);
@@ -80,11 +80,18 @@ impl Object {
                 continue;
             }
             let mut waits = Vec::new();
+            let mut broken = Ok(());
             for r in fetch {
+                if broken.is_err() {
+                    // Announced, and not to be.
+                    self.end_read(r);
+                    continue;
+                }
                 let (tx, rx) = std::sync::mpsc::sync_channel(1);
-                self.fetch(r, lock.clone(), Some(tx))?;
+                broken = self.fetch(r, lock.clone(), Some(tx));
                 waits.push(rx);
             }
+            broken?;
             for rx in waits {
                 match rx.recv().unwrap_or(Err(EIO)) {
                     Err(e) if e == EBADMSG && failed < SPOILED_MAX => failed += 1,
@@ -107,11 +114,8 @@ impl Object {
 
     /// What is to be fetched for a range, entered as being read; and whether somebody else is
     /// reading a part of it.
-    fn plan(&self, off: u64, end: u64) -> (Vec<Range>, bool) {
-        let Ok(ost) = self.ost() else {
-            return (Vec::new(), false);
-        };
-        let max = ost.bulk_max();
+    fn plan(&self, off: u64, end: u64) -> Result<(Vec<Range>, bool)> {
+        let max = self.ost()?.bulk_max();
         let mut s = guard(&self.state);
         let mut missing = Vec::new();
         let mut wait = false;
@@ -127,7 +131,7 @@ impl Object {
                 missing.push((w, a, b));
             }
         }
-        (join(&missing, max), wait)
+        Ok((join(&missing, max), wait))
     }
 
     /// Begins to read what is not here of a range that will be wanted soon, if there is a lock for
@@ -147,7 +151,9 @@ impl Object {
             return;
         };
         let lock = StdArc::new(lock);
-        let (fetch, _) = self.plan(start, end);
+        let Ok((fetch, _)) = self.plan(start, end) else {
+            return;
+        };
         for r in fetch {
             if let Err(e) = self.fetch(r, lock.clone(), None) {
                 pr_debug!("read-ahead: {:?}\n", e);

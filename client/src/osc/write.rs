@@ -9,6 +9,7 @@ use crate::rpc;
 use kapi::checksum::{adler32, crc32c};
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
+use ldlm::client::Held;
 use ldlm::core::Mode;
 use ptlrpc::bulk::{ClientBulk, Piece};
 use ptlrpc::call::{CallOptions, Outcome};
@@ -178,7 +179,16 @@ impl Object {
     /// `ENOSPC`, `EFBIG`, those of the lock and, of direct writes, of the OST.
     pub fn write(self: &StdArc<Self>, off: u64, data: &[u8]) -> Result {
         let end = off.checked_add(data.len() as u64).ok_or(EFBIG)?;
-        let _lock = self.lock(Mode::Pw, off, end)?;
+        let lock = self.lock(Mode::Pw, off, end)?;
+        self.write_under(&lock, off, data)
+    }
+
+    /// The same under a lock of the caller's, which covers the range.
+    ///
+    /// # Errors
+    /// As [`Object::write`].
+    pub fn write_under(self: &StdArc<Self>, _lock: &Held, off: u64, data: &[u8]) -> Result {
+        let end = off.checked_add(data.len() as u64).ok_or(EFBIG)?;
         let ost = self.ost()?;
         let mut rest = data;
         for (w, from, to) in split(off, end) {
@@ -463,7 +473,7 @@ impl Object {
     }
 
     /// Reads the reply of a write. `Ok(false)`: the data were spoiled on the way.
-    fn wrote(&self, b: &Batch, r: ptlrpc::call::Reply, sum: u32) -> Result<bool> {
+    fn wrote(self: &StdArc<Self>, b: &Batch, r: ptlrpc::call::Reply, sum: u32) -> Result<bool> {
         let ost = self.ost()?;
         let r = r.check()?;
         let o = r.msg.get::<OstBody>(1)?;
@@ -487,7 +497,10 @@ impl Object {
         if valid.contains(ObdMd::FLBLOCKS) {
             s.attr.blocks = o.o_blocks.get();
         }
-        s.transno = s.transno.max(r.msg.body().pb_transno.get());
+        let transno = r.msg.body().pb_transno.get();
+        s.transno = s.transno.max(transno);
+        drop(s);
+        ost.note_change(self, transno);
         Ok(true)
     }
 
