@@ -6,6 +6,7 @@
 pub mod device;
 pub mod failure;
 pub mod fsmount;
+pub mod lfs;
 pub mod lnet;
 pub mod mke2fs;
 pub mod mounting;
