@@ -2,124 +2,17 @@
 
 //! Operations of one client, as POSIX has them.
 
+mod common;
+
+use common::World;
 use kapi::prelude::*;
-use lustre_client::attr::{Attr, S_IFDIR, S_IFLNK, S_IFREG};
+use lustre_client::attr::{S_IFDIR, S_IFLNK, S_IFREG};
 use lustre_client::cred::Cred;
-use lustre_client::mdc::{Looked, NewNode, OpenWish, Opened, SetAttr};
-use lustre_client::Result;
-use mdt::Mdt;
-use stack::{ServerNode, TestClient};
+use lustre_client::mdc::{NewNode, OpenWish, SetAttr};
+use stack::TestClient;
 use wire::fid::Fid;
 use wire::mdt::{InodeFlags, OpenFlags};
 use wire::obdo::ObdMd;
-
-struct World {
-    node: ServerNode,
-    mdt: Arc<Mdt>,
-    c: TestClient,
-    cred: Cred,
-}
-
-impl World {
-    fn new() -> World {
-        let node = ServerNode::start();
-        let mdt = node.mdt(osd_memory::device());
-        let c = TestClient::connect(&node);
-        World {
-            node,
-            mdt,
-            c,
-            cred: Cred::root(),
-        }
-    }
-
-    fn stop(self) {
-        self.c.stop();
-        self.mdt.stop();
-        self.node.stop();
-    }
-
-    fn make(&self, parent: Fid, name: &str, mode: u32, target: &str) -> Result<Attr> {
-        let n = NewNode {
-            parent,
-            name: name.as_bytes(),
-            mode,
-            rdev: 0,
-            umask: 0o022,
-            target: target.as_bytes(),
-            group: None,
-        };
-        self.c.mdc.create(&n, &self.cred)
-    }
-
-    fn mkdir(&self, parent: Fid, name: &str) -> Result<Attr> {
-        self.make(parent, name, S_IFDIR | 0o777, "")
-    }
-
-    fn open(&self, parent: Fid, name: &str, flags: OpenFlags) -> Result<Opened> {
-        let fid = self.c.mdc.new_fid().unwrap();
-        let w = OpenWish {
-            parent,
-            name: name.as_bytes(),
-            fid,
-            flags,
-            mode: S_IFREG | 0o666,
-            umask: 0o022,
-            layout: &[],
-            group: None,
-        };
-        let mut o = self.c.mdc.open(&w, &self.cred)?;
-        // Whoever keeps it keeps the lock.
-        o.found.lock = None;
-        Ok(o)
-    }
-
-    fn create(&self, parent: Fid, name: &str) -> Attr {
-        let o = self
-            .open(parent, name, OpenFlags::FMODE_READ | OpenFlags::CREAT)
-            .unwrap();
-        assert!(o.created);
-        self.c.mdc.close(o.handle.unwrap(), None, &o.found.attr.fid);
-        o.found.attr
-    }
-
-    fn look(&self, parent: Fid, name: &str) -> Option<Attr> {
-        match self
-            .c
-            .mdc
-            .look_up(parent, name.as_bytes(), Fid::ZERO, &self.cred)
-        {
-            Ok(Looked::Found(f)) => Some(f.attr),
-            Ok(Looked::Absent) => None,
-            Err(e) => panic!("{name}: {e:?}"),
-        }
-    }
-
-    fn unlink(&self, parent: Fid, name: &str, dir: bool) -> Result<Option<Attr>> {
-        let child = Fid::ZERO;
-        self.c
-            .mdc
-            .unlink(parent, name.as_bytes(), child, dir, None, &self.cred)
-    }
-
-    fn names(&self, dir: Fid) -> Vec<String> {
-        let (mut all, mut start) = (Vec::new(), 0);
-        loop {
-            let (some, next) = self.c.mdc.read_dir(dir, start, &self.cred).unwrap();
-            all.extend(some);
-            match next {
-                Some(n) => start = n,
-                None => break,
-            }
-        }
-        let mut names: Vec<_> = all
-            .iter()
-            .map(|e| String::from_utf8(e.name.clone()).unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-}
 
 #[test]
 fn mount() {
