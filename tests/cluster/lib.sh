@@ -28,8 +28,13 @@ eventually() {
 # The targets of the cluster that is up, a line each: node, device, kind, index, mount point.
 targets() {
 	"$TOP/cluster" status | awk '
-		$1 ~ /^mds/ { for (i = 5; i <= NF; i++) print $1, $i, "mdt", m, "/mnt/mdt" m++ }
-		$1 ~ /^oss/ { for (i = 5; i <= NF; i++) print $1, $i, "ost", o + 0, "/mnt/ost" o++ }'
+		$1 ~ /^(mds|oss)/ {
+			kind = $1 ~ /^mds/ ? "mdt" : "ost"
+			for (i = 5; i <= NF; i++) {
+				n = count[kind]++ + 0
+				print $1, $i, kind, n, "/mnt/" kind n
+			}
+		}'
 }
 
 # Those of one node.

@@ -151,7 +151,13 @@ fn mount_device(cli: &Cli, admin: &MountOptions, t: &mut Target, dev: &str) -> R
     Ok(())
 }
 
+/// mount(8) takes PATH away; the tools that are needed here, and those that they need, are found by it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 fn main() -> ExitCode {
+    if std::env::var_os("PATH").is_none() {
+        std::env::set_var("PATH", PATH);
+    }
     let cli = match Cli::try_parse() {
         Ok(c) => c,
         Err(e) => {
