@@ -6,6 +6,8 @@
 use crate::alloc::{flags::GFP_KERNEL, KVVec};
 use crate::error::{code::*, Result};
 use crate::ffi;
+use crate::sync::Arc;
+use core::pin::Pin;
 use kernel::bindings;
 
 /// Bytes in a page.
@@ -57,6 +59,14 @@ impl Pages {
             }
         }
         Ok(all)
+    }
+    /// Takes pages back that were shared; none if somebody else still has them.
+    pub fn unshare(shared: Arc<Pages>) -> Option<Pages> {
+        let mut only = Pin::into_inner(Arc::into_unique_or_drop(shared)?);
+        let none = Pages {
+            pages: KVVec::new(),
+        };
+        Some(core::mem::replace(&mut *only, none))
     }
     /// Number of pages.
     pub fn count(&self) -> usize {

@@ -4,6 +4,7 @@
 //! other way round, without a copy in between.
 
 use crate::error::{code::*, Result};
+use crate::sync::Arc;
 
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
@@ -27,6 +28,10 @@ impl Pages {
             pages.push(Box::new([0; PAGE_SIZE]));
         }
         Ok(Pages { pages })
+    }
+    /// Takes pages back that were shared; none if somebody else still has them.
+    pub fn unshare(shared: Arc<Pages>) -> Option<Pages> {
+        shared.try_unwrap()
     }
     /// Number of pages.
     pub fn count(&self) -> usize {

@@ -21,6 +21,10 @@ impl<T> Arc<T> {
     pub fn new(t: T, _flags: Flags) -> Result<Self, AllocError> {
         Ok(Arc(std::sync::Arc::new(t)))
     }
+    /// The value, if nobody else refers to it.
+    pub(crate) fn try_unwrap(self) -> Option<T> {
+        std::sync::Arc::try_unwrap(self.0).ok()
+    }
 }
 impl<T: ?Sized> Arc<T> {
     /// Whether both are the same object.
