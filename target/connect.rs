@@ -218,11 +218,13 @@ impl Target {
             if asked.data.ocd_brw_size.get() == 0 {
                 return Err(EPROTO);
             }
-            data.ocd_brw_size
-                .set(asked.data.ocd_brw_size.get().min(MAX_BRW));
+            let size = data.ocd_brw_size.get().min(MAX_BRW);
+            data.ocd_brw_size.set(size);
         }
         data.ocd_version.set(VERSION);
         data.ocd_instance.set(self.instance());
+        self.service()
+            .connected(self, export, is_new, &asked.data, &mut data)?;
         if is_new {
             self.attach_locks(client, export, asked, granted)?;
         }

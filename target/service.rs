@@ -68,6 +68,23 @@ pub trait Service: Send + Sync {
         data: &mut ConnectData,
     ) -> Result;
 
+    /// A client, new or back, is being connected on what was negotiated: the place to note that,
+    /// and to fill in what depends on the client.
+    ///
+    /// # Errors
+    /// Those of the connect.
+    fn connected(
+        &self,
+        target: &Arc<Target>,
+        export: &Arc<Export>,
+        is_new: bool,
+        wanted: &ConnectData,
+        data: &mut ConnectData,
+    ) -> Result {
+        let _ = (target, export, is_new, wanted, data);
+        Ok(())
+    }
+
     /// What the service keeps about a new client.
     ///
     /// # Errors
