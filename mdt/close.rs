@@ -45,6 +45,7 @@ fn told(rec: &RecSetattr, file: &OpenFile, agreed: &Agreed) -> CloseAttr {
 
 impl Core {
     /// MDS_CLOSE.
+    #[inline(never)]
     pub(crate) fn close(&self, req: &mut Request<'_>) -> Result<Served> {
         let cookie = req.rpc.get::<MdtIoepoch>(1)?.mio_open_handle.get();
         let rec = *req.rpc.get::<RecSetattr>(2)?;

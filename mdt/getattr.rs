@@ -42,6 +42,7 @@ fn is_raw(b: &MdtBody) -> bool {
 
 impl Core {
     /// MDS_GETATTR.
+    #[inline(never)]
     pub(crate) fn getattr(&self, req: &mut Request<'_>) -> Result<Served> {
         let b = message::body(req.rpc, 1)?;
         let o = self.mdd.object(&message::object(&b)?)?;
@@ -56,6 +57,7 @@ impl Core {
     }
 
     /// MDS_GETATTR_NAME.
+    #[inline(never)]
     pub(crate) fn getattr_name(&self, req: &mut Request<'_>) -> Result<Served> {
         let b = message::body(req.rpc, 1)?;
         let name = message::name(req.rpc.msg(), 3)?;
@@ -92,6 +94,7 @@ impl Core {
     }
 
     /// IT_LOOKUP (`look`) and IT_GETATTR.
+    #[inline(never)]
     pub(crate) fn intent_getattr(&self, req: &mut Request<'_>, look: bool) -> Result<Intent> {
         let b = message::body(req.rpc, 3)?;
         let name = message::name(req.rpc.msg(), 5)?;
@@ -181,6 +184,7 @@ impl Core {
 
     /// A lookup that is here again, and whose lock is there: what is under the lock is described
     /// again.
+    #[inline(never)]
     pub(crate) fn getattr_again(
         &self,
         req: &mut Request<'_>,

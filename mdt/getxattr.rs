@@ -62,6 +62,7 @@ impl All {
 
 impl Core {
     /// MDS_GETXATTR.
+    #[inline(never)]
     pub(crate) fn getxattr(&self, req: &mut Request<'_>) -> Result<Served> {
         let b = message::body(req.rpc, 1)?;
         let o = self.mdd.object(&message::object(&b)?)?;
@@ -95,6 +96,7 @@ impl Core {
     }
 
     /// IT_GETXATTR.
+    #[inline(never)]
     pub(crate) fn intent_getxattr(&self, req: &mut Request<'_>) -> Result<Intent> {
         let b = message::body(req.rpc, 3)?;
         let fid = message::object(&b)?;
@@ -131,6 +133,7 @@ impl Core {
     }
 
     /// An IT_GETXATTR that is here again, and whose lock is there.
+    #[inline(never)]
     pub(crate) fn getxattr_again(
         &self,
         req: &mut Request<'_>,

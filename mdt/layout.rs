@@ -43,6 +43,7 @@ fn check_complete(ea: &[u8], end: u64) -> Result {
 
 impl Core {
     /// IT_LAYOUT.
+    #[inline(never)]
     pub(crate) fn intent_layout(
         &self,
         req: &mut Request<'_>,
@@ -118,12 +119,14 @@ impl Core {
     }
 
     /// An IT_LAYOUT that is here again, and whose lock is there.
+    #[inline(never)]
     pub(crate) fn layout_again(&self, req: &mut Request<'_>) -> Result<(u64, i32)> {
         req.rpc.pack_reply(&[REPLY_LEN as u32, 0])?;
         Ok((Disposition::IT_EXECD.bits(), 0))
     }
 
     /// The lock of an IT_LAYOUT was enqueued: if it is granted, the layout goes with it.
+    #[inline(never)]
     pub(crate) fn layout_granted(&self, req: &mut Request<'_>, lock: &EnqueueReply) -> Result {
         let granted = lock.desc.is_some_and(|d| d.granted.is_some());
         if !granted || lock.flags & flags::BLOCK_GRANTED != 0 {

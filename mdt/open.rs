@@ -154,6 +154,7 @@ impl Open {
 
 impl Core {
     /// IT_OPEN, with `create` IT_CREAT, too.
+    #[inline(never)]
     pub(crate) fn intent_open(&self, req: &mut Request<'_>, create: bool) -> Result<Intent> {
         let open = Open::read(self, req, create)?;
         let mut p = Progress {

@@ -27,6 +27,7 @@ fn pages_for(size: u64, wanted: usize) -> usize {
 
 impl Core {
     /// MDS_READPAGE.
+    #[inline(never)]
     pub(crate) fn readpage(&self, req: &mut Request<'_>) -> Result<Served> {
         let b = message::body(req.rpc, 1)?;
         let dir = self.mdd.object(&message::object(&b)?)?;

@@ -49,6 +49,7 @@ fn reply(op: ReintOp, symlink: bool) -> &'static [u32] {
 
 impl Core {
     /// MDS_REINT.
+    #[inline(never)]
     pub(crate) fn reint(&self, req: &mut Request<'_>) -> Result<Served> {
         let op = op(req.rpc.msg())?;
         if cancel_buf(op).is_none() {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Requests come in here (`mdt.md` 1).
+//!
+//! What serves them is not inlined here: the frame of this would be as large as all of theirs, and
+//! stay below the one that runs.
 
 use crate::connect;
 use crate::device::Core;
