@@ -31,18 +31,20 @@ struct Template {
 }
 
 fn body(fid: Fid, valid: ObdMd) -> MdtBody {
-    let mut b = MdtBody::default();
-    b.mbo_fid1 = fid.into();
-    b.mbo_fid2 = fid.into();
+    let mut b = MdtBody {
+        mbo_fid1: fid.into(),
+        mbo_fid2: fid.into(),
+        ..MdtBody::default()
+    };
     b.set_valid(valid);
     b.mbo_capability.set(u32::MAX);
     b.mbo_eadatasize.set(4096);
     b
 }
 
-fn rec<T: IntoBytes + zerocopy::Immutable>(op: ReintOp, fill: impl FnOnce(&mut T)) -> Vec<u8>
+fn rec<T>(op: ReintOp, fill: impl FnOnce(&mut T)) -> Vec<u8>
 where
-    T: Default,
+    T: IntoBytes + zerocopy::Immutable + Default,
 {
     let mut r = T::default();
     fill(&mut r);

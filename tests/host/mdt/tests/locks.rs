@@ -138,8 +138,10 @@ fn ask(c: &TestClient, op: IntentOp, handle: u64, resent: bool) -> Answer {
         cancel_bits: 0,
     };
     msg::request(&mut d, flags::HAS_INTENT, Some(&desc), Some(handle), &[]).unwrap();
-    let mut b = MdtBody::default();
-    b.mbo_fid1 = Fid::ROOT.into();
+    let mut b = MdtBody {
+        mbo_fid1: Fid::ROOT.into(),
+        ..MdtBody::default()
+    };
     let valid = match op {
         IntentOp::GETXATTR => ObdMd::FLID | ObdMd::FLXATTRALL,
         _ => ObdMd::FLGETATTR | ObdMd::FLEASIZE,

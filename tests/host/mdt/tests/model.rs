@@ -477,7 +477,7 @@ fn all_at_once() {
             s.spawn(move || {
                 let c = two.client(t % 2);
                 let (cred, mdc) = (Cred::root(), &c.mdc);
-                let mut seed = 0x9e37_79b9_7f4a_7c15_u64 ^ (t as u64) << 32;
+                let mut seed = 0x9e37_79b9_7f4a_7c15_u64 ^ ((t as u64) << 32);
                 let mut next = |n: usize| {
                     seed = seed
                         .wrapping_mul(6364136223846793005)

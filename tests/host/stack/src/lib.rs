@@ -14,6 +14,7 @@ use kapi::prelude::*;
 use lnet::config::Accept;
 use lnet::{Config, Lnet};
 use mdt::{Desc, Mdt, MdtConfig};
+use ofd::{Ofd, OfdConfig};
 use osd::Device;
 use ptlrpc::export::ClientUuid;
 use ptlrpc::limits::Limits;
@@ -21,6 +22,7 @@ use ptlrpc::node::Node;
 use std::sync::atomic::{AtomicU32, Ordering};
 use target::Server;
 use wire::nid::{Net, Nid};
+use wire::seq::range_type;
 
 /// TCP port of all nodes.
 pub const PORT: u16 = 29988;
@@ -111,6 +113,22 @@ impl ServerNode {
         }
         mdt.serve().unwrap();
         mdt
+    }
+
+    /// An OST on it, which gets its sequences from `mdt`, of whose file system it is.
+    pub fn ost(&self, osd: Arc<dyn Device>, index: u16, fsname: &str, mdt: &Arc<Mdt>) -> Arc<Ofd> {
+        let name = format!("{fsname}-OST{index:04x}");
+        let (c, f) = (mdt.controller().clone(), mdt.fld().clone());
+        let sequences = move || c.alloc_super(index.into(), range_type::OST);
+        let ranges = move |seq: u64, kind: u32| f.lookup(seq, kind);
+        let config = OfdConfig {
+            uuid: ClientUuid::new(format!("{name}_UUID").as_bytes()).unwrap(),
+            name: text(&name),
+            index,
+            sequences: Arc::new(sequences, GFP_KERNEL).unwrap(),
+            ranges: Arc::new(ranges, GFP_KERNEL).unwrap(),
+        };
+        Ofd::start(&self.server, osd, config).unwrap()
     }
 
     /// Ends it; its targets have been stopped.
