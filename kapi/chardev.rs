@@ -28,6 +28,9 @@ impl UserPtr {
     pub(crate) fn new(arg: c_ulong) -> UserPtr {
         UserPtr(arg)
     }
+    pub(crate) fn raw(self) -> c_ulong {
+        self.0
+    }
     /// The address as a number, for commands whose argument is one.
     pub fn value(self) -> u64 {
         self.0 as u64

@@ -286,6 +286,22 @@ int ldiskfs_sync(struct ldiskfs_mount *m)
 	return err == 1 ? 0 : err;
 }
 
+/* One of ext4's ioctls on its root directory, for a process that may do so. */
+long ldiskfs_ioctl(struct ldiskfs_mount *m, unsigned int cmd, unsigned long arg)
+{
+	struct path root = { .mnt = m->mnt, .dentry = m->mnt->mnt_root };
+	struct file *file = dentry_open(&root, O_RDONLY | O_DIRECTORY, current_cred());
+	long rc = -ENOTTY;
+
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	if (file->f_op->unlocked_ioctl)
+		rc = file->f_op->unlocked_ioctl(file, cmd, arg);
+	/* Now, not when the process leaves the kernel: the unmount waits for nobody. */
+	__fput_sync(file);
+	return rc;
+}
+
 /* Starts a commit of the running transaction without waiting for it. */
 int ldiskfs_start_commit(struct ldiskfs_mount *m)
 {

@@ -91,6 +91,7 @@ void ldiskfs_umount(struct ldiskfs_mount *m);
 void ldiskfs_super_of(struct ldiskfs_mount *m, struct ldiskfs_super *out);
 int ldiskfs_statfs(struct ldiskfs_mount *m, struct ldiskfs_statfs *out);
 int ldiskfs_sync(struct ldiskfs_mount *m);
+long ldiskfs_ioctl(struct ldiskfs_mount *m, unsigned int cmd, unsigned long arg);
 int ldiskfs_start_commit(struct ldiskfs_mount *m);
 int ldiskfs_wait_commit(struct ldiskfs_mount *m, u32 tid);
 void ldiskfs_flush_iput(struct ldiskfs_mount *m);

@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 
 use kapi::chardev::CharDevice;
+use kapi::fs::Registration;
 use kapi::prelude::*;
 use obdclass::node::ServerNode;
 use obdclass::tree::{Tree, VERSION};
 
 mod lnet;
+mod mount;
 mod obd;
 
 kernel::prelude::module! {
@@ -29,6 +31,7 @@ const RELEASE: &str = "0.1.0";
 
 /// What there is as long as the module is loaded. Dropped in this order.
 struct Lustre {
+    _types: [Registration; 2],
     _lnet: CharDevice,
     _obd: CharDevice,
     _tree: Tree,
@@ -43,9 +46,16 @@ impl kernel::Module for Lustre {
         let obd = CharDevice::register(c"obd", 0o600, control)?;
         let control = Arc::new(lnet::Control { node: node.clone() }, GFP_KERNEL)?;
         let lnet = CharDevice::register(c"lnet", 0o600, control)?;
+        let targets = Arc::new(mount::Targets { node: node.clone() }, GFP_KERNEL)?;
+        // Servers are mounted as either.
+        let types = [
+            Registration::new(c"lustre", mount::MAGIC, targets.clone())?,
+            Registration::new(c"lustre_tgt", mount::MAGIC, targets)?,
+        ];
         pr_info!("Build Version: {}\n", VERSION);
         pr_info!("server {} loaded\n", RELEASE);
         Ok(Lustre {
+            _types: types,
             _lnet: lnet,
             _obd: obd,
             _tree: tree,

@@ -45,17 +45,6 @@ pub struct Peer {
     pub inactive: bool,
 }
 
-/// How files are striped where nothing else is said.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Striping {
-    /// Stripes of a file; -1: one on each OST.
-    pub count: i32,
-    /// Bytes of a stripe.
-    pub size: u64,
-    /// Index of the first OST; -1: any.
-    pub offset: i64,
-}
-
 /// The state that the records of a log lead to.
 pub struct Config {
     devices: KVVec<Device>,
@@ -65,8 +54,8 @@ pub struct Config {
     /// Type of the target's own device, once it is set up.
     own: Option<KVVec<u8>>,
     svname: KVVec<u8>,
-    /// Default striping.
-    pub striping: Option<Striping>,
+    /// How files are striped where nothing else is said.
+    pub striping: Option<LovDesc>,
     /// `sys.timeout`, seconds.
     pub timeout: Option<u32>,
     /// `sys.ldlm_timeout`, seconds.
@@ -230,16 +219,12 @@ impl Config {
         let d = self.device(cfg.text(0))?;
         match &*d.kind {
             b"lov" => {
-                let desc = cfg.buf(1).and_then(|b| LovDesc::ref_from_prefix(b).ok());
-                let (desc, _) = desc.ok_or(EINVAL)?;
+                let desc = cfg.buf(1).ok_or(EINVAL)?;
+                let (desc, _) = LovDesc::read_from_prefix(desc).map_err(|_| EINVAL)?;
                 if desc.ld_magic.get() != LOV_DESC_MAGIC {
                     return Err(EINVAL);
                 }
-                self.striping = Some(Striping {
-                    count: desc.ld_default_stripe_count.get(),
-                    size: desc.ld_default_stripe_size.get(),
-                    offset: desc.ld_default_stripe_offset.get(),
-                });
+                self.striping = Some(desc);
             }
             b"mdc" | b"osc" | b"osp" => {
                 let target = copy(cfg.text(1))?;

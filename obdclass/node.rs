@@ -2,7 +2,9 @@
 
 //! A server node: LNet, RPC and what serves targets, started at first use.
 
+use crate::claims::Claims;
 use crate::devices::Devices;
+use crate::mgs_link::MgcTable;
 use kapi::prelude::*;
 use lnet::Lnet;
 use ptlrpc::limits::Limits;
@@ -78,6 +80,10 @@ pub struct ServerNode {
     config: KBox<dyn NetworkConfig>,
     /// The devices of its targets.
     pub devices: Arc<Devices>,
+    /// The names of its targets.
+    pub(crate) claims: Arc<Claims>,
+    /// The connections to MGSs that its targets share.
+    pub(crate) mgcs: Arc<MgcTable>,
     #[pin]
     state: Mutex<State>,
 }
@@ -88,11 +94,13 @@ impl ServerNode {
     /// # Errors
     /// `ENOMEM`.
     pub fn new(config: KBox<dyn NetworkConfig>) -> Result<Arc<ServerNode>> {
-        let devices = Devices::new()?;
+        let (devices, claims, mgcs) = (Devices::new()?, Claims::new()?, MgcTable::new()?);
         Arc::pin_init(
             pin_init!(ServerNode {
                 config,
                 devices,
+                claims,
+                mgcs,
                 state <- new_mutex!(State {
                     up: None,
                     users: 0,

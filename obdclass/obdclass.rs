@@ -5,11 +5,19 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod claims;
 pub mod config;
 pub mod devices;
+mod link;
+mod logs;
+mod mgc;
+mod mgs_link;
+pub mod mount;
 pub mod mountdata;
 pub mod node;
 pub mod options;
 pub mod params;
+mod service;
+pub mod store;
 pub mod text;
 pub mod tree;

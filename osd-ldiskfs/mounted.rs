@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::face::StoreRef;
 use crate::store::Store;
 use core::ffi::CStr;
+use kapi::chardev::UserPtr;
 use kapi::ldiskfs::{DataFile, Super};
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
@@ -132,6 +133,21 @@ impl Mounted {
         let face = Arc::new(StoreRef::new(store.clone(), user), GFP_KERNEL)?;
         self.store = Some((store, in_use));
         Ok(face)
+    }
+
+    /// One of ext4's ioctls on the file system, for the process that calls: the label, unused
+    /// blocks.
+    ///
+    /// # Errors
+    /// `ENOTTY`: not one that does a target no harm. Those of the ioctl.
+    pub fn ioctl(&self, command: u32, arg: UserPtr) -> Result<u32> {
+        const GETFSLABEL: u32 = 0x8100_9431;
+        const SETFSLABEL: u32 = 0x4100_9432;
+        const FITRIM: u32 = 0xc018_5879;
+        match command {
+            GETFSLABEL | SETFSLABEL | FITRIM => self.dev()?.mount().ioctl(command, arg),
+            _ => Err(ENOTTY),
+        }
     }
 
     /// Forgets the objects that nobody uses; the next who asks for one reads it from the device.

@@ -3,6 +3,7 @@
 //! The C functions of `kapi/ldiskfs_helpers.c`, as `ldiskfs_helpers.h` declares them.
 
 use core::ffi::{c_char, c_int, c_void};
+use kernel::ffi::{c_long, c_uint, c_ulong};
 
 /// A struct that only C looks into.
 macro_rules! opaque {
@@ -127,6 +128,7 @@ extern "C" {
     pub(super) fn ldiskfs_super_of(m: *mut Mount, out: *mut Super);
     pub(super) fn ldiskfs_statfs(m: *mut Mount, out: *mut StatFs) -> c_int;
     pub(super) fn ldiskfs_sync(m: *mut Mount) -> c_int;
+    pub(super) fn ldiskfs_ioctl(m: *mut Mount, cmd: c_uint, arg: c_ulong) -> c_long;
     pub(super) fn ldiskfs_start_commit(m: *mut Mount) -> c_int;
     pub(super) fn ldiskfs_wait_commit(m: *mut Mount, tid: u32) -> c_int;
     pub(super) fn ldiskfs_flush_iput(m: *mut Mount);

@@ -4,6 +4,7 @@
 
 use super::ffi;
 use super::{check, check_ptr, Credits, Node, StatFs, Super};
+use crate::chardev::UserPtr;
 use crate::prelude::*;
 use core::ffi::{c_int, c_void, CStr};
 use core::ptr::NonNull;
@@ -126,6 +127,19 @@ impl Mount {
     pub fn sync(&self) -> Result {
         // SAFETY: the mount is live.
         check(unsafe { ffi::ldiskfs_sync(self.raw()) })
+    }
+
+    /// One of ext4's ioctls on the file system, for the process that calls.
+    ///
+    /// # Errors
+    /// Those of the ioctl. `ENOTTY`: there is no such one.
+    pub fn ioctl(&self, command: u32, arg: UserPtr) -> Result<u32> {
+        // SAFETY: the mount is live; whatever the argument is, it is checked as one of a process.
+        let rc = unsafe { ffi::ldiskfs_ioctl(self.raw(), command, arg.raw()) };
+        match u32::try_from(rc) {
+            Ok(n) => Ok(n),
+            Err(_) => Err(Error::from_errno(i32::try_from(rc).unwrap_or(-22))),
+        }
     }
 
     /// Starts a commit of the running transaction and does not wait for it.
