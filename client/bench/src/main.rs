@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod data;
+mod local;
 mod meta;
 
 use anyhow::{Context, Result};
@@ -17,6 +18,7 @@ use lustre_client::mount::{Mount, MountOptions};
 use lustre_client::node::{ClientNode, NodeOptions};
 use lustre_client::spec::MountSpec;
 use lustre_client::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::fid::Fid;
@@ -25,8 +27,11 @@ use wire::fid::Fid;
 #[derive(Parser, Debug)]
 #[command(name = "lustre-bench", version)]
 struct Cli {
-    /// The file system: MGSNID:/FSNAME
+    /// The file system: MGSNID:/FSNAME; a directory with --local
     source: String,
+    /// Work with names in a directory of this machine, to compare with
+    #[arg(long)]
+    local: bool,
     /// Files per thread
     #[arg(long, default_value_t = 1000)]
     files: usize,
@@ -162,6 +167,14 @@ fn measure(cli: &Cli, fs: &Arc<Mount>) -> Result<()> {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    if cli.local {
+        let mut rates = Vec::new();
+        for n in &cli.threads {
+            rates.extend(local::run(Path::new(&cli.source), *n, cli.files)?);
+        }
+        print(&rates, &[]);
+        return Ok(());
+    }
     let spec = MountSpec::parse(&cli.source)?;
     let mut how = NodeOptions::new(spec.own_nid()?);
     how.privileged = !cli.unprivileged;

@@ -103,7 +103,7 @@ fn structs(b: &[u8]) {
         let _ = (ff.parent(), ff.stripe_index(), FilterFid::old_self_id(b));
     }
     if let Ok(lma) = LustreMdtAttrs::parse(b) {
-        let _ = (lma.fid(), lma.compat(), lma.incompat(), lma.filter_fid());
+        let _ = (lma.fid(), lma.compat(), lma.incompat());
     }
     if let Ok(d) = LrServerData::parse(b) {
         let _ = (d.compat(), d.rocompat(), d.incompat());
