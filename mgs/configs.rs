@@ -32,25 +32,8 @@ impl Configs {
     pub(crate) fn open(osd: &Arc<dyn Device>) -> Result<Configs> {
         let root = local::root(osd)?;
         let name = names::root::CONFIGS.as_bytes();
-        let dir = match local::find(osd, &root, name)? {
-            Some(d) => d,
-            None => {
-                let dir = osd.object(&Fid::local(oid::MGS_CONFIGS))?;
-                let what = Create::dir(0o755);
-                let at = Some((&root, name));
-                let mut plan = osd.plan()?;
-                plan.create(&dir, &what, at)?;
-                plan.insert(&root, &dir)?;
-                let mut tx = plan.start()?;
-                let made = tx
-                    .create(&dir, &what, at)
-                    .and_then(|()| tx.insert(&root, name, &dir))
-                    .and_then(|()| tx.ref_add(&root));
-                tx.stop()?;
-                made?;
-                dir
-            }
-        };
+        let (what, fid) = (Create::dir(0o755), Fid::local(oid::MGS_CONFIGS));
+        let dir = local::find_or_create_fixed(osd, &root, name, &what, &fid)?;
         let configs = Configs {
             osd: osd.clone(),
             dir,

@@ -23,7 +23,8 @@ fn body(req: &Request<'_>) -> Result<LlogdBody> {
     let body = *req.rpc.get::<LlogdBody>(1)?;
     match body.lgd_ctxt_idx.get() {
         n if n >= LLOG_MAX_CTXTS => Err(EPROTO),
-        n if n != LlogCtxt::ConfigOrig as u32 => Err(ENODEV),
+        // ENODEV, which says that the target is gone, would have the client ask for ever.
+        n if n != LlogCtxt::ConfigOrig as u32 => Err(EOPNOTSUPP),
         _ => Ok(body),
     }
 }

@@ -54,6 +54,52 @@ pub fn find_or_create(
     }
 }
 
+/// The object of a name in a directory; it is made if there is none, with this FID.
+///
+/// # Errors
+/// `ENOSPC`, `EIO`, `ENOMEM`.
+pub fn find_or_create_fixed(
+    osd: &Arc<dyn Device>,
+    dir: &ObjectRef,
+    name: &[u8],
+    what: &Create<'_>,
+    fid: &Fid,
+) -> Result<ObjectRef> {
+    if let Some(o) = find(osd, dir, name)? {
+        return Ok(o);
+    }
+    let o = osd.object(fid)?;
+    let at = Some((dir, name));
+    let mut plan = osd.plan()?;
+    plan.create(&o, what, at)?;
+    plan.insert(dir, &o)?;
+    let mut tx = plan.start()?;
+    let made = tx
+        .create(&o, what, at)
+        .and_then(|()| name_it(&mut tx, dir, name, &o, what));
+    tx.stop()?;
+    match made {
+        // Somebody else was faster.
+        Err(e) if e == EEXIST => find(osd, dir, name)?.ok_or(EEXIST),
+        Err(e) => Err(e),
+        Ok(()) => Ok(o),
+    }
+}
+
+fn name_it(
+    tx: &mut Transaction,
+    dir: &ObjectRef,
+    name: &[u8],
+    o: &ObjectRef,
+    what: &Create<'_>,
+) -> Result {
+    tx.insert(dir, name, o)?;
+    if what.mode & osd::S_IFMT == Create::dir(0).mode {
+        tx.ref_add(dir)?;
+    }
+    Ok(())
+}
+
 /// What else the transaction that makes an object does.
 pub trait More {
     /// Plans for it.
@@ -155,10 +201,7 @@ fn make(
     tx.create(o, what, at)?;
     tx.set_attr(o, times)?;
     if let Some((dir, name)) = at {
-        tx.insert(dir, name, o)?;
-        if what.mode & osd::S_IFMT == Create::dir(0).mode {
-            tx.ref_add(dir)?;
-        }
+        name_it(tx, dir, name, o, what)?;
     }
     Ok(())
 }
