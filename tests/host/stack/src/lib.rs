@@ -6,8 +6,10 @@
 //! programs run beside each other. Whatever cannot be set up is a panic.
 
 mod client;
+mod mounted;
 
 pub use client::TestClient;
+pub use mounted::Mounted;
 
 use kapi::net::Ipv4Addr;
 use kapi::prelude::*;
