@@ -149,7 +149,7 @@ impl Mdc {
             part: 0,
         };
         Ok(Mdc {
-            target: Target::new(node, import, ops, events, 1)?,
+            target: Target::new(node, import, ops, events, 3)?,
             fids: FidSource::default(),
             ea_size: AtomicU32::new(EA_SIZE_START),
         })

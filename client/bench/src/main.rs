@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::fid::Fid;
+use wire::nid::Nid;
 
 /// Measures a Lustre file system.
 #[derive(Parser, Debug)]
@@ -53,6 +54,12 @@ struct Cli {
     /// Any port instead of one below 1024
     #[arg(long)]
     unprivileged: bool,
+    /// TCP port of all nodes
+    #[arg(long)]
+    port: Option<u16>,
+    /// The address to use; else that from which the MGS is reached
+    #[arg(long)]
+    network: Option<String>,
 }
 
 /// A result.
@@ -176,7 +183,14 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let spec = MountSpec::parse(&cli.source)?;
-    let mut how = NodeOptions::new(spec.own_nid()?);
+    let nid = match &cli.network {
+        Some(n) => Nid::parse(n).map_err(|_| anyhow::anyhow!("'{n}' is no NID"))?,
+        None => spec.own_nid()?,
+    };
+    let mut how = NodeOptions::new(nid);
+    if let Some(p) = cli.port {
+        how.port = p;
+    }
     how.privileged = !cli.unprivileged;
     let node = io(ClientNode::start(&how)).context("cannot use the network")?;
     let options = MountOptions {

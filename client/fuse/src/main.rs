@@ -30,7 +30,7 @@ struct Cli {
     /// Where to
     dir: String,
     /// Mount options: ro, flock, localflock, noflock, nochecksum, cache=MIB, timeout=SECONDS,
-    /// network=NID, threads=N, log=FILE, and the general ones (nodev, nosuid, noexec ...)
+    /// network=NID, port=N, threads=N, log=FILE, and the general ones (nodev, nosuid, noexec ...)
     #[arg(short = 'o', default_value = "", action = clap::ArgAction::Append)]
     options: Vec<String>,
     /// Stays in the foreground

@@ -60,6 +60,9 @@ pub fn serve(
         None => spec.own_nid()?,
     };
     let mut how = NodeOptions::new(nid);
+    if let Some(p) = options.port {
+        how.port = p;
+    }
     if let Some(t) = options.obd_timeout {
         how.limits.obd_timeout = t;
     }
@@ -116,7 +119,10 @@ fn run(
     let ended = on_signals(at.to_path_buf())
         .and_then(|()| ready())
         .and_then(|()| session.run().context("serving the kernel"));
-    leave();
+    // If all went well somebody has unmounted it, and what is there now is not ours.
+    if ended.is_err() {
+        leave();
+    }
     notifier.stop();
     ended
 }

@@ -30,6 +30,8 @@ pub struct Options {
     pub flock: Flock,
     /// The NID to use; else the one from which the MGS is reached.
     pub nid: Option<Nid>,
+    /// TCP port of all nodes.
+    pub port: Option<u16>,
     /// Threads that serve the kernel.
     pub threads: usize,
     /// Where messages go once it is in the background.
@@ -56,6 +58,7 @@ impl Options {
             flags: MountFlags::empty(),
             flock: Flock::Cluster,
             nid: None,
+            port: None,
             threads: 16,
             log: None,
             obd_timeout: None,
@@ -88,6 +91,7 @@ impl Options {
                 "obd_timeout" => o.obd_timeout = Some(number(key, value)?),
                 "log" => o.log = Some(value.into()),
                 "threads" => o.threads = number::<usize>(key, value)?.clamp(2, 256),
+                "port" => o.port = Some(number(key, value)?),
                 "network" => {
                     let nid = Nid::parse(value).ok();
                     o.nid = Some(nid.with_context(|| format!("option 'network': '{value}'"))?);
