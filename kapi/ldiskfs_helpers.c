@@ -1063,10 +1063,11 @@ s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len)
 /* ---- blocks of files that are written through the journal ---- */
 
 /*
- * The root of the inode's block mapping, 60 bytes, and whether that is an extent tree. bmap()
- * would take the inode's lock, which those who ask have.
+ * Keeps the inode's block mapping as it is, and copies its root, 60 bytes. Returns whether that is an
+ * extent tree. bmap() would take the inode's lock, which those who ask have, and says nothing of what
+ * is allocated and not written.
  */
-int ldiskfs_map_root(struct dentry *node, void *out)
+int ldiskfs_map_lock(struct dentry *node, void *out)
 {
 	struct inode *inode = d_inode(node);
 
@@ -1074,18 +1075,12 @@ int ldiskfs_map_root(struct dentry *node, void *out)
 		return -EOPNOTSUPP;
 	down_read(&EXT4_I(inode)->i_data_sem);
 	memcpy(out, EXT4_I(inode)->i_data, sizeof(EXT4_I(inode)->i_data));
-	up_read(&EXT4_I(inode)->i_data_sem);
 	return ext4_test_inode_flag(inode, EXT4_INODE_EXTENTS) ? 1 : 0;
 }
 
-/* The block of the device that holds one of the file; 0 in a hole. Takes the inode's lock. */
-int ldiskfs_bmap(struct dentry *node, u64 block, u64 *phys)
+void ldiskfs_map_unlock(struct dentry *node)
 {
-	sector_t b = block;
-	int err = bmap(d_inode(node), &b);
-
-	*phys = err ? 0 : b;
-	return err;
+	up_read(&EXT4_I(d_inode(node))->i_data_sem);
 }
 
 /*

@@ -143,8 +143,8 @@ s64 ldiskfs_getxattr(struct dentry *node, const char *name, void *buf, u64 len);
 int ldiskfs_setxattr(struct dentry *node, const char *name, const void *buf, u64 len, int flags);
 s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len);
 
-int ldiskfs_bmap(struct dentry *node, u64 block, u64 *phys);
-int ldiskfs_map_root(struct dentry *node, void *out);
+int ldiskfs_map_lock(struct dentry *node, void *out);
+void ldiskfs_map_unlock(struct dentry *node);
 void ldiskfs_set_size(struct dentry *node, u64 size);
 int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 size, u64 *phys);
 struct buffer_head *ldiskfs_bread(struct ldiskfs_mount *m, u64 phys);

@@ -8,18 +8,16 @@ use crate::lma;
 use crate::object::Object;
 use crate::place::{self, Name, Place};
 use crate::store::Store;
-use crate::txn::Running;
+use crate::txn::{Nursed, Running};
 use crate::Fid;
 use core::ffi::CStr;
 use kapi::ldiskfs::{Ids, Node};
 use kapi::prelude::*;
-use osd::{Create, SetAttr, S_IFDIR, S_IFMT, S_IFREG};
+use osd::{settable_flags, Create, SetAttr, S_IFDIR, S_IFMT, S_IFREG};
 use wire::disk::lma::LmaCompat;
 
 /// Directories with more links than this count as having one (`DIR_NLINK`).
 const LINK_MAX: u32 = 65000;
-/// Inode flags that can be set (`ondisk.md` 8.2).
-const SETTABLE_FLAGS: u32 = 0x2003_04f8;
 
 /// The owners among attributes.
 pub(crate) fn ids(set: &SetAttr) -> Ids {
@@ -55,7 +53,7 @@ impl Store {
                     .hierarchy
                     .find(self.device(), *seq)?
                     .ok_or(EINVAL)?;
-                self.create_named(run, &s.dir, b"LAST_ID", what)?
+                self.create_named(run, &fid, &s.dir, b"LAST_ID", what)?
             }
             Place::Hierarchy { seq, id } => {
                 let s = self
@@ -64,12 +62,12 @@ impl Store {
                     .find(self.device(), *seq)?
                     .ok_or(EINVAL)?;
                 let name = place::object_name(*seq, *id);
-                self.create_named(run, s.bucket(*id)?, name.as_bytes(), what)?
+                self.create_named(run, &fid, s.bucket(*id)?, name.as_bytes(), what)?
             }
             Place::Index => match place::root_name(&fid) {
                 Some(name) => {
                     let root = self.device().root().clone();
-                    self.create_named(run, &root, name.as_bytes(), what)?
+                    self.create_named(run, &fid, &root, name.as_bytes(), what)?
                 }
                 None => self.create_placeless(run, &fid, what, near)?,
             },
@@ -104,21 +102,24 @@ impl Store {
         if let Some((dir, name)) = near {
             let d = dir.node()?;
             if run.handle()?.locked(d.ino()).is_some() && !run.is_removed(&d, name) {
-                return self.create_named(run, &d, name, what);
+                return self.create_named(run, fid, &d, name, what);
             }
         }
         if what.mode & S_IFMT == S_IFREG {
             let root = self.device().root().clone();
-            return run.handle()?.create_unnamed(&root, what.mode);
+            let node = run.handle()?.create_unnamed(&root, what.mode)?;
+            run.nurse(fid, None, &node)?;
+            return Ok(node);
         }
         let name = Name::new(format_args!("{fid}"));
         let nursery = run.nursery()?;
-        self.create_named(run, &nursery, name.as_bytes(), what)
+        self.create_named(run, fid, &nursery, name.as_bytes(), what)
     }
 
     fn create_named(
         &self,
         run: &mut Running,
+        fid: &Fid,
         dir: &Node,
         name: &[u8],
         what: &Create<'_>,
@@ -127,8 +128,36 @@ impl Store {
             .handle()?
             .create(dir, name, what.mode, what.rdev, what.target)?;
         // Until all of the object is there, or it is inserted, it goes again at the end.
-        run.nurse(dir, name, &node)?;
+        run.nurse(fid, Some((dir, name)), &node)?;
         Ok(node)
+    }
+
+    /// Takes back the objects of a transaction that were never inserted, or not completed.
+    pub(crate) fn take_back(&self, run: &mut Running) -> Result {
+        let mut result = Ok(());
+        while let Some(lost) = run.lost() {
+            result = result.and(self.take_back_one(run, lost));
+        }
+        result
+    }
+
+    fn take_back_one(&self, run: &mut Running, lost: Nursed) -> Result {
+        let h = run.handle()?;
+        h.attr_mut(&lost.node)?.nlink = 0;
+        if let Some((dir, name)) = &lost.at {
+            h.unlink(dir, name, &lost.node, true)?;
+        }
+        if self.place(&lost.fid) == Place::Index {
+            match self.oi().delete(run, &lost.fid) {
+                Err(e) if e != ENOENT => return Err(e),
+                _ => {}
+            }
+        }
+        let o = self.known(&lost.fid)?;
+        if o.node().is_ok_and(|n| n.same(&lost.node)) {
+            run.retire(o.set_node(None));
+        }
+        Ok(())
     }
 
     /// An entry of a dead inode, or of one that is not the FID's, is replaced.
@@ -195,11 +224,16 @@ impl Store {
             // A new directory comes to its parent with the insertion there.
             return Ok(());
         }
-        if !run.is_nursed(&d, name, &n)
-            && !run.is_removed(&d, name)
-            && self.device().find(&d, name)?.is_some()
-        {
-            return Err(EEXIST);
+        if !run.is_nursed(&d, name, &n) && !run.is_removed(&d, name) {
+            if let Some(found) = self.device().find(&d, name)? {
+                // A file with a fixed number has its name from the start.
+                let own = place::root_name(o.fid()).map(str::as_bytes) == Some(name);
+                return if own && n.ino() == u64::from(found.ino) {
+                    Ok(())
+                } else {
+                    Err(EEXIST)
+                };
+            }
         }
         run.insert_name(&d, name, &n)
     }
@@ -251,7 +285,8 @@ impl Store {
         if !many {
             a.nlink = a.nlink.checked_sub(1).ok_or(EINVAL)?;
         }
-        h.apply(&n)
+        h.apply(&n)?;
+        run.uncount(&n)
     }
 
     /// Sets attributes. The size is set by writing and by truncation.
@@ -260,11 +295,16 @@ impl Store {
     /// `EDQUOT`, `EINVAL` (no such id), `EIO`.
     pub(crate) fn set_attr(&self, run: &mut Running, o: &Object, s: &SetAttr) -> Result {
         let n = o.node()?;
+        // Linux keeps a flag in the highest bit.
+        if s.version.is_some_and(|v| v > i64::MAX as u64) {
+            return Err(EINVAL);
+        }
         let h = run.handle()?;
         if s.uid.is_some() || s.gid.is_some() || s.projid.is_some() {
             h.set_ids(&n, &ids(s))?;
         }
         let a = h.attr_mut(&n)?;
+        let settable = settable_flags(a.mode);
         if let Some(mode) = s.mode {
             a.mode = (a.mode & S_IFMT) | (mode & !S_IFMT);
         }
@@ -282,7 +322,7 @@ impl Store {
         }
         h.apply(&n)?;
         if let Some(flags) = s.flags {
-            h.set_flags(&n, flags, SETTABLE_FLAGS)?;
+            h.set_flags(&n, flags, settable)?;
         }
         Ok(())
     }

@@ -243,9 +243,9 @@ impl osd::Object for InUse {
     fn extent(&self, off: u64) -> Result<Option<Extent>> {
         Ok(self.held.data()?.extent(off)?.map(|e| Extent {
             logical: e.logical,
-            physical: e.physical.unwrap_or(0),
+            physical: e.physical,
             len: e.len,
-            unwritten: e.physical.is_none(),
+            unwritten: e.unwritten,
         }))
     }
 

@@ -200,8 +200,18 @@ impl Journal for Txn {
 
     fn stop(&mut self) -> Result {
         match core::mem::replace(&mut self.phase, Phase::Done) {
-            Phase::Run(r) => r.stop(),
+            Phase::Run(mut r) => self.store.take_back(&mut r).and(r.stop()),
             _ => Err(EINVAL),
+        }
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        if let Phase::Run(_) = self.phase {
+            if let Err(e) = self.stop() {
+                pr_err!("osd-ldiskfs: a transaction ended with {:?}\n", e);
+            }
         }
     }
 }

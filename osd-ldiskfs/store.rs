@@ -104,6 +104,11 @@ impl Store {
         Ok(o)
     }
 
+    /// The same, whether anything is known of it or not.
+    pub(crate) fn known(&self, fid: &Fid) -> Result<Held> {
+        self.cache.get(fid)
+    }
+
     fn find_node(&self, fid: &Fid) -> Result<Option<Node>> {
         let named = |dir: &Node, name: &[u8]| optional(self.dev.lookup(dir, name));
         let found = match self.place(fid) {

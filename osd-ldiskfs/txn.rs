@@ -4,6 +4,7 @@
 
 use crate::device::Device;
 use crate::object::Retired;
+use crate::Fid;
 use kapi::ldiskfs::{Credits, Dquot, Handle, Ids, Node, QuotaKind};
 use kapi::prelude::*;
 use osd::Callback;
@@ -13,14 +14,27 @@ struct Removal {
     dir: Node,
     name: KVec<u8>,
     node: Node,
+    // The link that the name stood for is not counted any more.
+    uncounted: bool,
 }
 
-/// A new object that has not been inserted yet. It has a name already: the one that it is expected
-/// to get, or one in the nursery.
-struct Nursed {
-    dir: Node,
-    name: KVec<u8>,
-    node: Node,
+/// A new object that has not been inserted yet. It may have a name already: the one that it is
+/// expected to get, or one in the nursery.
+pub(crate) struct Nursed {
+    /// What it is to be.
+    pub(crate) fid: Fid,
+    /// The directory, and the name in it.
+    pub(crate) at: Option<(Node, KVec<u8>)>,
+    /// Its inode.
+    pub(crate) node: Node,
+}
+
+impl Nursed {
+    fn is_at(&self, dir: &Node, name: &[u8]) -> bool {
+        self.at
+            .as_ref()
+            .is_some_and(|(d, n)| d.same(dir) && n.as_slice() == name)
+    }
 }
 
 /// What a transaction will need; all of it is acquired before it starts.
@@ -100,6 +114,7 @@ impl Plan {
             nursery: self.nursery,
             removals: KVec::new(),
             nursed: KVec::new(),
+            uncounted: KVec::new(),
             retired: KVec::new(),
             sync: false,
             _dquots: self.dquots,
@@ -114,6 +129,8 @@ pub(crate) struct Running {
     nursery: Option<Node>,
     removals: KVec<Removal>,
     nursed: KVec<Nursed>,
+    // Links that were dropped before their names were removed.
+    uncounted: KVec<Node>,
     retired: KVec<Retired>,
     sync: bool,
     _dquots: KVec<Dquot>,
@@ -153,14 +170,22 @@ impl Running {
         self.dev.commits().add(tid, call)
     }
 
-    /// The name that a new object has until it is inserted.
-    pub(crate) fn nurse(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+    /// A new object, and the name that it has until it is inserted.
+    pub(crate) fn nurse(&mut self, fid: &Fid, at: Option<(&Node, &[u8])>, node: &Node) -> Result {
         let n = Nursed {
-            dir: dir.clone(),
-            name: bytes(name)?,
+            fid: *fid,
+            at: match at {
+                Some((dir, name)) => Some((dir.clone(), bytes(name)?)),
+                None => None,
+            },
             node: node.clone(),
         };
         Ok(self.nursed.push(n, GFP_NOFS)?)
+    }
+
+    /// A new object that was not inserted.
+    pub(crate) fn lost(&mut self) -> Option<Nursed> {
+        self.nursed.pop()
     }
 
     /// The object is complete, and the name it has is the right one.
@@ -180,7 +205,7 @@ impl Running {
     pub(crate) fn is_nursed(&self, dir: &Node, name: &[u8], node: &Node) -> bool {
         self.nursed
             .iter()
-            .any(|n| n.dir.same(dir) && n.name.as_slice() == name && n.node.same(node))
+            .any(|n| n.is_at(dir, name) && n.node.same(node))
     }
 
     /// Gives an object a name in a directory: a rename if it is being moved, an added name
@@ -195,11 +220,17 @@ impl Running {
             self.remove_now(i, true)?;
         }
         if let Some(i) = self.nursed.iter().position(|n| n.node.same(node)) {
-            let n = self.nursed.remove(i)?;
-            if n.dir.same(dir) && n.name.as_slice() == name {
-                return Ok(());
+            let n = self.nursed.get(i).ok_or(EINVAL)?;
+            if !n.is_at(dir, name) {
+                let h = self.handle.as_mut().ok_or(EINVAL)?;
+                match &n.at {
+                    Some((d, old)) => h.rename(d, old, node, dir, name)?,
+                    None => h.link(dir, name, node)?,
+                }
             }
-            return self.handle()?.rename(&n.dir, &n.name, node, dir, name);
+            // Not before it has its name: should that fail, it is taken back.
+            self.nursed.remove(i)?;
+            return Ok(());
         }
         if let Some(i) = self.removals.iter().position(|r| r.node.same(node)) {
             let r = self.removals.remove(i)?;
@@ -210,12 +241,29 @@ impl Running {
 
     /// Takes a name away, at the latest when the transaction stops.
     pub(crate) fn remove_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
+        let before = self.uncounted.iter().position(|n| n.same(node));
         let r = Removal {
             dir: dir.clone(),
             name: bytes(name)?,
             node: node.clone(),
+            uncounted: before.is_some(),
         };
-        Ok(self.removals.push(r, GFP_NOFS)?)
+        self.removals.push(r, GFP_NOFS)?;
+        if let Some(i) = before {
+            self.uncounted.remove(i)?;
+        }
+        Ok(())
+    }
+
+    /// A link of an object is not counted any more, that of a name which is on its way out or
+    /// will be.
+    pub(crate) fn uncount(&mut self, node: &Node) -> Result {
+        let mut removals = self.removals.iter_mut();
+        match removals.find(|r| r.node.same(node) && !r.uncounted) {
+            Some(r) => r.uncounted = true,
+            None => self.uncounted.push(node.clone(), GFP_NOFS)?,
+        }
+        Ok(())
     }
 
     /// Whether a name is on its way out.
@@ -225,14 +273,13 @@ impl Running {
             .any(|r| r.dir.same(dir) && r.name.as_slice() == name)
     }
 
-    /// `replaced`: the name goes to another object, and the caller drops the reference later.
+    /// `replaced`: the name goes to another object, and the caller may drop the link later.
     fn remove_now(&mut self, i: usize, replaced: bool) -> Result {
         let r = self.removals.remove(i)?;
         let h = self.handle()?;
-        let a = *h.attr_mut(&r.node)?;
-        let dir = a.mode & 0o170000 == 0o040000;
+        let links = h.attr_mut(&r.node)?.nlink;
         // Whether the inode is to be freed, also if the machine stops before that is done.
-        let last = a.nlink == 0 || replaced && a.nlink == if dir { 2 } else { 1 };
+        let last = links == 0 || replaced && (r.node.is_dir() || links == 1 && !r.uncounted);
         h.unlink(&r.dir, &r.name, &r.node, last)
     }
 
@@ -240,12 +287,6 @@ impl Running {
         let mut result = Ok(());
         while !self.removals.is_empty() {
             result = result.and(self.remove_now(0, false));
-        }
-        while let Some(n) = self.nursed.pop() {
-            // Made and not used: it goes again.
-            let h = self.handle()?;
-            h.attr_mut(&n.node)?.nlink = 0;
-            result = result.and(h.unlink(&n.dir, &n.name, &n.node, true));
         }
         result
     }

@@ -11,6 +11,19 @@ pub const S_IFREG: u32 = 0o100000;
 /// Type of a directory.
 pub const S_IFDIR: u32 = 0o040000;
 
+/// `FS_*_FL` that can be set on an object of this mode (`ondisk.md` 8.2): some are for directories
+/// alone, and what is neither file nor directory has no others than not to be dumped and to keep
+/// its access time.
+pub const fn settable_flags(mode: u32) -> u32 {
+    const ALL: u32 = 0x2003_04f8;
+    const DIR: u32 = 0x2003_0000;
+    match mode & S_IFMT {
+        S_IFDIR => ALL,
+        S_IFREG => ALL & !DIR,
+        _ => 0xc0,
+    }
+}
+
 /// A point in time since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Time {
@@ -94,9 +107,9 @@ pub struct SetAttr {
     pub mtime: Option<Time>,
     /// Last change of the attributes.
     pub ctime: Option<Time>,
-    /// `FS_*_FL`; those that clients may set are replaced.
+    /// `FS_*_FL`; those of [`settable_flags`] are replaced.
     pub flags: Option<u32>,
-    /// The version.
+    /// The version, below 2^63.
     pub version: Option<u64>,
 }
 

@@ -31,7 +31,9 @@ mod device;
 mod object;
 mod transaction;
 
-pub use attr::{Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind, S_IFDIR, S_IFMT, S_IFREG};
+pub use attr::{
+    settable_flags, Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind, S_IFDIR, S_IFMT, S_IFREG,
+};
 pub use device::Device;
 pub use object::{Entry, Extent, Object, ObjectRef, Walk};
 pub use transaction::{Callback, Journal, Plan, Transaction};

@@ -51,10 +51,12 @@ impl BlockFile {
         let block_size = node.mount().block_size();
         let blocks = u32::try_from(attr.size.div_ceil(block_size as u64))?;
         let mut map = KVVec::with_capacity(blocks as usize, GFP_NOFS)?;
-        let on_disk = node.map()?;
-        for b in 0..blocks {
-            map.push(on_disk.find(node.mount(), b)?, GFP_NOFS)?;
-        }
+        node.with_map(|on_disk| {
+            for b in 0..blocks {
+                map.push(on_disk.find(b)?, GFP_NOFS)?;
+            }
+            Ok(())
+        })?;
         Ok(BlockFile {
             node: node.clone(),
             map,

@@ -3,6 +3,7 @@
 //! Bulk data of files: between pages and disk, outside transactions.
 
 use super::ffi;
+use super::map::Run;
 use super::{check, check_len, check_ptr, in_handle, Node};
 use crate::pages::{Pages, PAGE_SIZE};
 use crate::prelude::*;
@@ -231,49 +232,71 @@ impl DataFile {
 pub struct Extent {
     /// Where it is in the file.
     pub logical: u64,
-    /// Where it is on the device; none if its blocks are reserved but not written.
-    pub physical: Option<u64>,
+    /// Where it is on the device.
+    pub physical: u64,
     /// Its length.
     pub len: u64,
+    /// Its blocks are reserved and not written.
+    pub unwritten: bool,
 }
 
-/// Blocks that are looked at for one extent.
-const EXTENT_BLOCKS: u64 = 8192;
+/// Blocks that are looked at for one run where the map has no extents.
+const RUN_BLOCKS: u32 = 8192;
 
 impl DataFile {
-    fn bmap(&self, block: u64) -> Result<u64> {
-        let mut phys = 0;
-        // SAFETY: the node is live, `phys` is valid.
-        check(unsafe { ffi::ldiskfs_bmap(self.node.raw(), block, &mut phys) })?;
-        Ok(phys)
-    }
-
-    /// The first extent that ends behind `off`; none behind the last. A long one comes in parts.
+    /// The first extent that ends behind `off`; none behind the last. A long one may come in parts.
+    ///
+    /// # Errors
+    /// `EDEADLK` (in a handle), `EUCLEAN`, `EIO`.
     pub fn extent(&self, off: u64) -> Result<Option<Extent>> {
         if in_handle() {
             return Err(EDEADLK);
         }
         let bs = self.node.mount().block_size() as u64;
+        let Ok(block) = u32::try_from(off / bs) else {
+            return Ok(None);
+        };
+        let run = match self.node.with_map(|m| match m.has_extents() {
+            true => m.run(block).map(Some),
+            false => Ok(None),
+        })? {
+            Some(run) => run,
+            None => self.indirect_run(off)?,
+        };
+        Ok(run.map(|r| Extent {
+            logical: u64::from(r.first) * bs,
+            physical: r.phys * bs,
+            len: u64::from(r.len) * bs,
+            unwritten: r.unwritten,
+        }))
+    }
+
+    /// The same for a file with indirect blocks.
+    fn indirect_run(&self, off: u64) -> Result<Option<Run>> {
+        let bs = self.node.mount().block_size() as u64;
         let start = match self.seek_data(off) {
-            Ok(n) => n / bs,
+            Ok(at) => at,
             Err(e) if e == ENXIO => return Ok(None),
             Err(e) => return Err(e),
         };
-        let end = self.seek_hole(off.max(start * bs))?.div_ceil(bs);
-        let first = self.bmap(start)?;
-        let mut n = 1;
-        while start + n < end && n < EXTENT_BLOCKS {
-            let next = self.bmap(start + n)?;
-            if next != if first == 0 { 0 } else { first + n } {
-                break;
+        let end = u32::try_from(self.seek_hole(start)?.div_ceil(bs))?;
+        let first = u32::try_from(start / bs)?;
+        self.node.with_map(|m| {
+            let phys = m.find(first)?;
+            let mut len = 1;
+            while first + len < end
+                && len < RUN_BLOCKS
+                && m.find(first + len)? == phys + u64::from(len)
+            {
+                len += 1;
             }
-            n += 1;
-        }
-        Ok(Some(Extent {
-            logical: start * bs,
-            physical: (first != 0).then_some(first * bs),
-            len: n * bs,
-        }))
+            Ok(Some(Run {
+                first,
+                len,
+                phys,
+                unwritten: false,
+            }))
+        })
     }
 }
 

@@ -225,8 +225,8 @@ extern "C" {
     ) -> c_int;
     pub(super) fn ldiskfs_listxattr(node: *mut Dentry, buf: *mut u8, len: u64) -> i64;
 
-    pub(super) fn ldiskfs_bmap(node: *mut Dentry, block: u64, phys: *mut u64) -> c_int;
-    pub(super) fn ldiskfs_map_root(node: *mut Dentry, out: *mut u8) -> c_int;
+    pub(super) fn ldiskfs_map_unlock(node: *mut Dentry);
+    pub(super) fn ldiskfs_map_lock(node: *mut Dentry, out: *mut u8) -> c_int;
     pub(super) fn ldiskfs_append(
         m: *mut Mount,
         node: *mut Dentry,

@@ -55,6 +55,24 @@ pub fn in_handle() -> bool {
     unsafe { ffi::ldiskfs_in_handle() }
 }
 
+/// The length of a name that ext4 may be given; the VFS, which would look, is not there.
+fn name_len(name: &[u8]) -> Result<u32> {
+    if name.is_empty() || name.iter().any(|b| matches!(b, 0 | b'/')) {
+        return Err(EINVAL);
+    }
+    if name.len() > NAME_MAX {
+        return Err(ENAMETOOLONG);
+    }
+    Ok(u32::try_from(name.len())?)
+}
+
+/// Longest name of an entry.
+const NAME_MAX: usize = 255;
+/// ext4's flags that new inodes have from their directory.
+const INHERITED: u32 = 0x2201_c4cf;
+/// Longest value of an xattr.
+const XATTR_MAX: usize = 65536;
+
 struct Touched {
     node: Node,
     want: Attr,
@@ -245,7 +263,7 @@ impl Handle {
         target: Option<&CStr>,
     ) -> Result<Node> {
         let d = self.touch(dir)?;
-        let len = u32::try_from(name.len())?;
+        let len = name_len(name)?;
         let target = target.map_or(core::ptr::null(), |t| t.as_ptr());
         // SAFETY: `dir` is live and locked, `name` has `len` bytes, `target` is null or ends in
         // NUL; the answer is a reference of ours.
@@ -274,6 +292,17 @@ impl Handle {
 
     fn adopt_new(&mut self, node: &Node, mode: u32) -> Result {
         self.adopt(node)?;
+        // What is inherited is the caller's business.
+        self.set_flags(node, 0, INHERITED)?;
+        let a = node.attr();
+        if (a.uid, a.gid, a.projid) != (0, 0, 0) {
+            let ids = Ids {
+                uid: Some(0),
+                gid: Some(0),
+                projid: Some(0),
+            };
+            self.set_ids(node, &ids)?;
+        }
         let a = self.attr_mut(node)?;
         a.mode = mode;
         a.nlink = a.nlink.max(1);
@@ -291,7 +320,7 @@ impl Handle {
         if unsafe { ffi::ldiskfs_is_orphan(node.raw()) } {
             self.links(n, 0);
         }
-        let len = u32::try_from(name.len())?;
+        let len = name_len(name)?;
         // SAFETY: both are live and locked, `name` has `len` bytes.
         let ret = unsafe { ffi::ldiskfs_link(dir.raw(), name.as_ptr(), len, node.raw()) };
         self.restore(d);
@@ -310,7 +339,7 @@ impl Handle {
     /// `ENOENT`, `ENOTEMPTY`, `EIO`.
     pub fn unlink(&mut self, dir: &Node, name: &[u8], node: &Node, last: bool) -> Result {
         let (d, n) = (self.touch(dir)?, self.touch(node)?);
-        let len = u32::try_from(name.len())?;
+        let len = name_len(name)?;
         let links = self.touched.get(n).map_or(0, |t| t.want.nlink);
         let rmdir = last && node.is_dir();
         // ext4 takes one off, or all of an empty directory's two.
@@ -339,10 +368,7 @@ impl Handle {
         to_name: &[u8],
     ) -> Result {
         let (f, t, n) = (self.touch(from)?, self.touch(to)?, self.touch(node)?);
-        let (from_len, to_len) = (
-            u32::try_from(from_name.len())?,
-            u32::try_from(to_name.len())?,
-        );
+        let (from_len, to_len) = (name_len(from_name)?, name_len(to_name)?);
         // SAFETY: all are live and locked, the names have their lengths.
         let ret = unsafe {
             ffi::ldiskfs_rename(
@@ -372,6 +398,9 @@ impl Handle {
         value: Option<&[u8]>,
         create: bool,
     ) -> Result {
+        if value.is_some_and(|v| v.len() > XATTR_MAX) {
+            return Err(E2BIG);
+        }
         let n = self.touch(node)?;
         // An empty value is a value: its pointer is not null.
         let (buf, len) = value.map_or((core::ptr::null(), 0), |v| (v.as_ptr(), v.len()));

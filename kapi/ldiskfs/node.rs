@@ -231,13 +231,16 @@ impl Node {
         }
     }
 
-    /// How the blocks of the file lie on the device, as of now.
-    pub(super) fn map(&self) -> Result<BlockMap> {
+    /// Shows `f` how the blocks of the file lie on the device, which does not change meanwhile.
+    pub(super) fn with_map<R>(&self, f: impl FnOnce(&BlockMap<'_>) -> Result<R>) -> Result<R> {
         let mut root = [0; map::ROOT_LEN];
-        // SAFETY: the node is live, `root` has the bytes of a root.
-        let ret = unsafe { ffi::ldiskfs_map_root(self.raw(), root.as_mut_ptr()) };
+        // SAFETY: the node is live, `root` has the bytes of a root; unlocked below.
+        let ret = unsafe { ffi::ldiskfs_map_lock(self.raw(), root.as_mut_ptr()) };
         check(ret)?;
-        Ok(BlockMap::new(root, ret > 0))
+        let r = f(&BlockMap::new(&self.mount, root, ret > 0));
+        // SAFETY: locked above.
+        unsafe { ffi::ldiskfs_map_unlock(self.raw()) };
+        r
     }
 
     /// Cuts or extends the file. Takes transactions of its own: not inside a handle.
@@ -298,7 +301,7 @@ impl Shared<'_> {
             return Err(ENOTDIR);
         }
         let mount = &self.node.mount;
-        let phys = self.node.map()?.find(mount, block)?;
+        let phys = self.node.with_map(|m| m.find(block))?;
         if phys == 0 {
             return Ok(f(None));
         }

@@ -10,14 +10,12 @@ use crate::place::{self, Place};
 use crate::Fid;
 use core::ffi::CStr;
 use kapi::prelude::*;
-use osd::{Callback, Create, Journal, ObjectRef, SetAttr};
+use osd::{settable_flags, Callback, Create, Journal, ObjectRef, SetAttr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 
 /// Directories with more links than this count as having one.
 const LINK_MAX: u32 = 65000;
-/// Inode flags that can be set (`ondisk.md` 8.2).
-const SETTABLE_FLAGS: u32 = 0x2003_04f8;
 const NAME_MAX: usize = 255;
 const XATTR_MAX: usize = 65536;
 
@@ -425,6 +423,9 @@ impl Journal for Running {
                 assert!(planned, "{}: id {id} was not planned for", o.fid());
             }
         }
+        if set.version.is_some_and(|v| v > i64::MAX as u64) {
+            return self.note(Err(EINVAL));
+        }
         let shared = self.shared.clone();
         let r = self.changed(o, |i| {
             let blocks = i.attr.blocks as i64 / 8;
@@ -440,9 +441,10 @@ impl Journal for Running {
             a.mtime = set.mtime.unwrap_or(a.mtime);
             a.ctime = set.ctime.unwrap_or(a.ctime);
             a.version = set.version.unwrap_or(a.version);
+            let settable = settable_flags(a.mode);
             a.flags = set
                 .flags
-                .map_or(a.flags, |f| a.flags & !SETTABLE_FLAGS | f & SETTABLE_FLAGS);
+                .map_or(a.flags, |f| a.flags & !settable | f & settable);
             shared.space().add(i.owners(), blocks, 1);
             Ok(())
         });
