@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How fast the store is, and how fast ext4's operations alone are.
+
+use crate::threads::file_name;
+use crate::{Store, DEV};
+use kapi::ldiskfs::{Credits, DataFile, Handle, Mount};
+use kapi::pages::{Pages, PAGE_SIZE};
+use kapi::prelude::*;
+use osd::{Create, Device, Fid, ObjectRef, SetAttr, Time};
+use osd_contract::ops::{place, remove, root, set};
+use osd_contract::{check, ok, Stage};
+
+const FILES: u32 = 20_000;
+const SEQ: u64 = 0x2_0000_0400;
+/// Pages of one bulk transfer, and transfers.
+const BULK: usize = 1024;
+const TRANSFERS: u64 = 64;
+
+fn rate(what: &str, n: u64, start: Instant) {
+    let us = start.elapsed().as_micros().max(1) as u64;
+    pr_info!("{}: {}/s\n", what, n * 1_000_000 / us);
+}
+
+struct Deaf;
+impl kapi::ldiskfs::CommitSink for Deaf {
+    fn committed(&self, _tid: u32, _aborted: bool) {}
+}
+
+/// ext4's operations in a handle, and nothing else.
+fn bare() -> Result {
+    let options = c"user_xattr,acl,no_mbcache,nodelalloc,data=ordered";
+    let m = ok!(Mount::open(
+        DEV,
+        options,
+        false,
+        Arc::new(Deaf, GFP_KERNEL)?
+    ));
+    let root = ok!(m.root());
+    let credits = m.credits(Credits::Create, 0)
+        + m.credits(Credits::XattrNew, 24)
+        + m.credits(Credits::XattrNew, 56);
+    let nodes = |n: &kapi::ldiskfs::Node| -> Result<_> {
+        let mut v = KVec::new();
+        v.push(n.clone(), GFP_KERNEL)?;
+        Ok(v)
+    };
+    let mut h = ok!(Handle::start(&m, nodes(&root)?, credits));
+    let dir = ok!(h.create(&root, b"bare", 0o040755, 0, None));
+    ok!(h.stop());
+    let start = Instant::now();
+    for i in 0..FILES {
+        let mut h = ok!(Handle::start(&m, nodes(&dir)?, credits));
+        let f = ok!(h.create(&dir, &file_name(i), 0o100644, 0, None));
+        ok!(h.set_xattr(&f, c"trusted.lma", Some(&[1; 24]), true));
+        ok!(h.set_xattr(&f, c"trusted.lov", Some(&[1; 56]), true));
+        ok!(h.stop());
+    }
+    rate("bare: creates", FILES.into(), start);
+    let mut h = ok!(Handle::start(&m, nodes(&dir)?, credits));
+    let f = ok!(h.create(&dir, b"bulk", 0o100644, 0, None));
+    ok!(h.stop());
+    let start = Instant::now();
+    for i in 0..FILES {
+        let mut h = ok!(Handle::start(&m, nodes(&f)?, 8));
+        ok!(h.attr_mut(&f)).mtime = i.into();
+        ok!(h.stop());
+    }
+    rate("bare: setattrs", FILES.into(), start);
+    let file = ok!(DataFile::open(&f));
+    let mut pages = ok!(Pages::new(BULK));
+    for round in ["new", "again"] {
+        let start = Instant::now();
+        for i in 0..TRANSFERS {
+            ok!(file.write(&pages, 0, BULK * PAGE_SIZE, i * (BULK * PAGE_SIZE) as u64));
+        }
+        pr_info!("bare: written {}\n", round);
+        rate("bare: MiB", TRANSFERS * 4, start);
+    }
+    let start = Instant::now();
+    for i in 0..TRANSFERS {
+        ok!(file.read(
+            &mut pages,
+            0,
+            BULK * PAGE_SIZE,
+            i * (BULK * PAGE_SIZE) as u64
+        ));
+    }
+    rate("bare: MiB read", TRANSFERS * 4, start);
+    Ok(())
+}
+
+fn create(d: &dyn Device, dir: &ObjectRef, i: u32) -> Result {
+    let (o, name) = (ok!(d.object(&Fid::new(SEQ, 10 + i))), file_name(i));
+    let what = Create::file(0o644);
+    let mut plan = ok!(d.plan());
+    ok!(plan.create(&o, &what, Some((dir, &name))));
+    ok!(plan.insert(dir, &o));
+    ok!(plan.xattr(&o, 56));
+    let mut run = ok!(plan.start());
+    ok!(run.create(&o, &what, Some((dir, &name))));
+    ok!(run.set_xattr(&o, c"trusted.lov", &[1; 56]));
+    let attrs = SetAttr {
+        mtime: Some(Time::secs(1)),
+        ..SetAttr::default()
+    };
+    ok!(run.set_attr(&o, &attrs));
+    ok!(run.insert(dir, &name, &o));
+    run.stop()
+}
+
+fn store(s: &Store) -> Result {
+    let d = s.device()?;
+    let base = ok!(root(&*d));
+    let dir = Create::dir(0o755);
+    let own = ok!(osd_contract::ops::make(
+        &*d,
+        &base,
+        b"speed",
+        Fid::new(SEQ, 1),
+        &dir
+    ));
+    let start = Instant::now();
+    for i in 0..FILES {
+        create(&*d, &own, i)?;
+    }
+    rate("creates", FILES.into(), start);
+    for round in ["at hand", "forgotten"] {
+        let start = Instant::now();
+        for i in 0..FILES {
+            check!(ok!(own.lookup(&file_name(i))).oid == 10 + i);
+        }
+        pr_info!("objects {}\n", round);
+        rate("lookups", FILES.into(), start);
+        let start = Instant::now();
+        for i in 0..FILES {
+            let o = ok!(d.object(&Fid::new(SEQ, 10 + i)));
+            check!(ok!(o.attr()).nlink == 1);
+        }
+        rate("objects with their attributes", FILES.into(), start);
+        if let Some(m) = &s.mounted {
+            m.forget();
+        }
+    }
+    let o = ok!(d.object(&Fid::new(SEQ, 10)));
+    let start = Instant::now();
+    for i in 0..FILES {
+        let attrs = SetAttr {
+            mtime: Some(Time::secs(i.into())),
+            ..SetAttr::default()
+        };
+        ok!(set(&*d, &o, &attrs));
+    }
+    rate("setattrs", FILES.into(), start);
+    let start = Instant::now();
+    for i in 0..FILES {
+        ok!(remove(&*d, &own, &file_name(i)));
+    }
+    rate("removals", FILES.into(), start);
+    let o = ok!(place(&*d, Fid::new(1, 77), &Create::file(0o644)));
+    let mut pages = ok!(Pages::new(BULK));
+    for round in ["new", "again"] {
+        let start = Instant::now();
+        for i in 0..TRANSFERS {
+            ok!(o.write_pages(&pages, 0, BULK * PAGE_SIZE, i * (BULK * PAGE_SIZE) as u64));
+            // What gives it its number.
+            ok!(set(&*d, &o, &SetAttr::default()));
+        }
+        pr_info!("written {}\n", round);
+        rate("MiB", TRANSFERS * 4, start);
+    }
+    let start = Instant::now();
+    for i in 0..TRANSFERS {
+        let at = i * (BULK * PAGE_SIZE) as u64;
+        ok!(o.read_pages(&mut pages, 0, BULK * PAGE_SIZE, at));
+    }
+    rate("MiB read", TRANSFERS * 4, start);
+    Ok(())
+}
+
+/// Measures both.
+pub(crate) fn measure() -> Result {
+    bare()?;
+    store(&Store::open(false)?)
+}

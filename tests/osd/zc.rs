@@ -1,9 +1,0 @@
-// SPDX-License-Identifier: GPL-2.0
-
-//! zerocopy with its derive macros, as the crate is outside the kernel.
-#![no_std]
-
-pub use zerocopy::*;
-pub use zerocopy_derive::{
-    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, TryFromBytes, Unaligned,
-};
