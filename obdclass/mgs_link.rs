@@ -4,22 +4,15 @@
 //! node, its registration, the logs that it follows.
 
 use crate::devices::DeviceEntry;
-use crate::mgc::{self, LogSink, Mgc, Watch};
 use crate::node::{InUse, Up};
 use crate::options::{Options, Role};
 use crate::text::{Text, Why};
 use core::fmt::Write;
 use kapi::prelude::*;
+use mgc::{Copies, Follow, Follower, Mgc, MgcConfig, Registration};
 use wire::disk::mountdata::LddFlags;
-use wire::mgs::{MgsTargetInfo, MTI_NIDS_MAX};
 use wire::nid::Nid;
-use zerocopy::FromBytes;
-
-/// How long a registration may take, seconds: that of a new target has to be written by the MGS,
-/// and heard of by all clients.
-const REGISTER_TIME: u32 = 60;
-/// That of a target that the MGS knows.
-const KNOWN_TIME: u32 = 10;
+use wire::svname::{SvKind, SvName};
 
 struct Shared {
     /// By which NID the MGS is known.
@@ -53,14 +46,14 @@ impl MgcTable {
             s.users += 1;
             return Ok((key, s.mgc.clone()));
         }
-        let mgc = Mgc::start(&up.server, peers)?;
+        let mgc = Mgc::start(&up.server, MgcConfig::new(peers))?;
         let added = up
             .node()
             .devices
             .add(
                 "mgc",
-                format_args!("MGC{key}"),
-                format_args!("{}", mgc.uuid()),
+                format_args!("{}", mgc.name()),
+                format_args!("{}", mgc.import().config().client_uuid),
             )
             .and_then(|device| {
                 let shared = Shared {
@@ -119,18 +112,12 @@ pub(crate) struct MgsLink {
     table: Arc<MgcTable>,
     key: Nid,
     mgc: Arc<Mgc>,
-    fsname: Text,
-    svname: Text,
-    role: Role,
+    name: SvName,
     flags: LddFlags,
-    nids: KVec<Nid>,
     params: Text,
-    state: Pin<KBox<Mutex<State>>>,
-}
-
-struct State {
-    watches: KVec<Arc<Watch>>,
-    ready: Option<u64>,
+    /// The MGS could not be reached, and need not be.
+    away: bool,
+    follows: Pin<KBox<Mutex<KVec<Arc<Follow>>>>>,
 }
 
 /// The words of mountdata that the MGS gets.
@@ -141,6 +128,11 @@ fn params(options: &Options) -> Result<Text> {
     }
     Ok(text)
 }
+
+/// A target with these flags is written to the logs by its registration.
+const FRESH: LddFlags = LddFlags::from_bits_retain(
+    LddFlags::VIRGIN.bits() | LddFlags::UPDATE.bits() | LddFlags::WRITECONF.bits(),
+);
 
 impl MgsLink {
     /// Connects to the MGS, and waits for it.
@@ -159,43 +151,47 @@ impl MgsLink {
                 ),
             );
         };
-        let mut nids = KVec::new();
-        nids.extend_from_slice(up.lnet.nids(), GFP_KERNEL)?;
-        let state = KBox::pin_init(
-            new_mutex!(State {
-                watches: KVec::new(),
-                ready: None,
-            }),
-            GFP_KERNEL,
-        )?;
-        let (fsname, svname) = (
-            Text::copy(options.fsname())?,
-            Text::copy(options.svname.as_str())?,
-        );
+        let kind = match options.role {
+            Role::Ost(_) => SvKind::Ost,
+            _ => SvKind::Mdt,
+        };
+        let name = SvName::parse(options.svname.as_str().as_bytes()).map_err(|_| EINVAL)?;
+        if name.kind != kind {
+            return Err(EINVAL);
+        }
+        let follows = KBox::pin_init(new_mutex!(KVec::new()), GFP_KERNEL)?;
         let params = params(options)?;
         let table = up.node().mgcs.clone();
         let (key, mgc) = table.get(up, peers)?;
-        let link = MgsLink {
+        let mut link = MgsLink {
             table,
             key,
             mgc,
-            fsname,
-            svname,
-            role: options.role,
+            name,
             flags: options.flags,
-            nids,
             params,
-            state,
+            away: false,
+            follows,
         };
         // Three attempts to connect, and time between them.
-        let patience = Duration::from_secs(u64::from(up.rpc.limits().connect_timeout()) * 6);
-        let mut connected = link.mgc.wait_connected(patience / 6);
+        let patience = Duration::from_secs(u64::from(up.rpc.limits().connect_timeout()));
+        let mut connected = link.mgc.import().wait_full(patience);
         if connected.is_err() {
-            pr_warn!("{}: waiting for the MGS at {}\n", link.svname, first);
-            connected = link.mgc.wait_connected(patience);
+            pr_warn!("{}: waiting for the MGS at {}\n", name, first);
+            connected = link.mgc.import().wait_full(patience * 2);
         }
         match connected {
             Ok(()) => Ok(link),
+            Err(e) if !link.flags.intersects(FRESH) => {
+                pr_warn!(
+                    "{}: the MGS at {} does not answer ({:?}): starting by the copies of its logs\n",
+                    name,
+                    first,
+                    e
+                );
+                link.away = true;
+                Ok(link)
+            }
             Err(e) => why.fail(
                 EIO,
                 format_args!(
@@ -208,65 +204,30 @@ impl MgsLink {
         }
     }
 
-    /// What the MGS is told of the target.
-    fn info(&self, flags: LddFlags, instance: u32) -> Result<KVVec<u8>> {
-        let mut bytes = KVVec::new();
-        bytes.resize(size_of::<MgsTargetInfo>(), 0u8, GFP_KERNEL)?;
-        let info = MgsTargetInfo::mut_from_bytes(&mut bytes).map_err(|_| EINVAL)?;
-        let (kind, index) = match self.role {
-            Role::Mdt(i) => (LddFlags::SV_TYPE_MDT, i),
-            Role::Ost(i) => (LddFlags::SV_TYPE_OST, i),
-            Role::Mgs => return Err(EINVAL),
-        };
-        info.mti_lustre_ver.set(mgc::VERSION);
-        info.mti_stripe_index.set(index);
-        info.set_flags(flags | kind);
-        info.mti_instance.set(instance);
-        for (to, from) in [
-            (&mut info.mti_fsname[..], &self.fsname),
-            (&mut info.mti_svname[..], &self.svname),
-            (&mut info.mti_params[..], &self.params),
-        ] {
-            let from = from.as_str().as_bytes();
-            // One byte stays for the terminator.
-            if from.len() >= to.len() {
-                return Err(E2BIG);
-            }
-            to.get_mut(..from.len()).ok_or(E2BIG)?.copy_from_slice(from);
-        }
-        let mut n = 0;
-        let nids = self.nids.iter().filter_map(|n| n.to_nid4());
-        for (to, nid) in info.mti_nids.iter_mut().zip(nids).take(MTI_NIDS_MAX) {
-            to.set(nid);
-            n += 1;
-        }
-        info.mti_nid_count.set(n);
-        Ok(bytes)
-    }
-
     /// Registers the target.
     ///
     /// # Errors
     /// What the MGS says.
     pub(crate) fn register(&self, why: &mut Why) -> Result {
-        let fresh = LddFlags::VIRGIN | LddFlags::UPDATE | LddFlags::WRITECONF;
-        let is_fresh = self.flags.intersects(fresh);
-        let keep = fresh | LddFlags::NO_PRIMNODE;
-        let info = self.info((self.flags & keep) | LddFlags::OPC_REG, 0)?;
-        let time = if is_fresh { REGISTER_TIME } else { KNOWN_TIME };
-        let answer = match self.mgc.register(&info, time) {
-            Ok(a) => a,
-            Err(e) => return self.refused(e, is_fresh, why),
-        };
-        let (info, _) = MgsTargetInfo::ref_from_prefix(&answer).map_err(|_| EPROTO)?;
-        if info.flags().contains(LddFlags::ERROR) {
-            return self.refused(EIO, true, why);
+        if self.away {
+            return Ok(());
         }
-        Ok(())
+        let r = Registration {
+            fs: self.name.fs,
+            kind: self.name.kind,
+            index: Some(self.name.index),
+            flags: self.flags & (FRESH | LddFlags::NO_PRIMNODE),
+            nids: KVec::new(),
+            params: self.params.to_bytes()?,
+        };
+        match self.mgc.register(&r) {
+            Ok(_) => Ok(()),
+            Err(e) => self.refused(e, why),
+        }
     }
 
-    fn refused(&self, e: Error, is_fresh: bool, why: &mut Why) -> Result {
-        let (name, fs) = (&self.svname, &self.fsname);
+    fn refused(&self, e: Error, why: &mut Why) -> Result {
+        let (name, fs) = (&self.name, &self.name.fs);
         if e == EADDRINUSE {
             return why.fail(
                 e,
@@ -286,7 +247,7 @@ impl MgsLink {
             );
         }
         let network = [ETIMEDOUT, ENOTCONN, ESHUTDOWN, EHOSTUNREACH, ECONNREFUSED];
-        if !is_fresh && network.contains(&e) {
+        if !self.flags.intersects(FRESH) && network.contains(&e) {
             // It was registered in an earlier life.
             pr_warn!("{}: the MGS did not hear of the start: {:?}\n", name, e);
             return Ok(());
@@ -297,47 +258,51 @@ impl MgsLink {
         )
     }
 
-    /// Reads a log, and follows it.
+    /// Reads a log, and follows it; `copies` serves while the MGS is away.
     ///
     /// # Errors
     /// Those of the connection, and of what the log says.
-    pub(crate) fn follow(&self, log: &str, sink: Arc<dyn LogSink>, why: &mut Why) -> Result {
-        let watch = match self.mgc.follow(log, self.fsname.as_str(), sink) {
-            Ok(w) => w,
+    pub(crate) fn follow(
+        &self,
+        log: &str,
+        copies: &Option<Arc<Copies>>,
+        follower: Arc<dyn Follower>,
+        why: &mut Why,
+    ) -> Result {
+        let follow = match self.mgc.follow(log.as_bytes(), copies.clone(), follower) {
+            Ok(f) => f,
             Err(e) => {
                 return why.fail(
                     e,
-                    format_args!("the log {log} cannot be read from the MGS ({e:?}): see dmesg"),
+                    format_args!(
+                        "the log {log} cannot be read from the MGS, and there is no copy ({e:?}): \
+                         see dmesg"
+                    ),
                 )
             }
         };
-        let kept = self.state.lock().watches.push(watch.clone(), GFP_KERNEL);
+        let kept = self.follows.lock().push(follow.clone(), GFP_KERNEL);
         kept.map_err(|e| {
-            self.mgc.unfollow(&watch);
+            self.mgc.unfollow(&follow);
             e.into()
         })
     }
 
     /// Says that the target is up.
     pub(crate) fn ready(&self, instance: u32) {
-        let info = self.info(LddFlags::OPC_READY, instance.max(1));
-        match info.and_then(|i| self.mgc.announce(i)) {
-            Ok(id) => self.state.lock().ready = Some(id),
-            Err(e) => pr_warn!("{}: not announced: {:?}\n", self.svname, e),
+        let no_primnode = self.flags.contains(LddFlags::NO_PRIMNODE);
+        let told = self.mgc.ready(self.name, instance.max(1), &[], no_primnode);
+        if let Err(e) = told {
+            pr_info!("{}: the MGS will be told later: {:?}\n", self.name, e);
         }
     }
 
-    /// Follows no log any more: no sink is called from now on.
+    /// Follows no log any more.
     pub(crate) fn unfollow(&self) {
-        let (watches, ready) = {
-            let mut s = self.state.lock();
-            (core::mem::take(&mut s.watches), s.ready.take())
-        };
-        if let Some(id) = ready {
-            self.mgc.unannounce(id);
-        }
-        for w in watches.iter() {
-            self.mgc.unfollow(w);
+        self.mgc.gone(&self.name);
+        let follows = core::mem::take(&mut *self.follows.lock());
+        for f in follows.iter() {
+            self.mgc.unfollow(f);
         }
     }
 }

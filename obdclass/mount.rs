@@ -262,12 +262,14 @@ impl Mount {
             Err(e) if e == EROFS => {
                 return why.fail(e, format_args!("{dev} is read-only: a target writes to it"))
             }
-            Err(e) => return why.fail(
-                e,
-                format_args!(
+            Err(e) => {
+                return why.fail(
+                    e,
+                    format_args!(
                     "{dev} cannot be mounted as ext4 ({e:?}): see dmesg, and run 'e2fsck -f {dev}'"
                 ),
-            ),
+                )
+            }
         };
         match backing.read_file(mountdata::FILE, mountdata::FILE_MAX) {
             Ok(bytes) => mountdata::check(&bytes, &self.options, why)?,

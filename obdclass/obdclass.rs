@@ -6,11 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod claims;
-pub mod config;
 pub mod devices;
 mod link;
-mod logs;
-mod mgc;
 mod mgs_link;
 pub mod mount;
 pub mod mountdata;

@@ -3,17 +3,17 @@
 //! What a mounted MDT or OST runs: registered with the MGS, set up as its log says, following what
 //! the log says later (`mgs-config.md` 6).
 
-use crate::config::{Config, Peer};
 use crate::devices::{DeviceEntry, Devices};
 use crate::link::{Ask, Link};
-use crate::mgc::LogSink;
 use crate::mgs_link::MgsLink;
 use crate::node::{InUse, ServerNode, Up};
 use crate::options::{Options, Role};
 use crate::text::{Text, Why};
 use core::fmt;
 use kapi::prelude::*;
+use kapi::sync::atomic::{Atomic, Relaxed};
 use mdt::{Desc, Mdt, MdtConfig};
+use mgc::{Config, Copies, Follower, Peer};
 use ofd::{Ofd, OfdConfig};
 use osd::Device;
 use ptlrpc::export::ClientUuid;
@@ -33,9 +33,10 @@ impl Common {
     fn reachable(&self, peer: &Peer) -> Result<KVec<Nid>> {
         let mut out = KVec::new();
         for node in peer.nodes.iter() {
+            let nids = &node.nids;
             let ours = |n: &&Nid| self.lnet.is_local(n);
             let near = |n: &&Nid| self.lnet.nids().iter().any(|o| o.net() == n.net());
-            if let Some(nid) = node.iter().find(ours).or_else(|| node.iter().find(near)) {
+            if let Some(nid) = nids.iter().find(ours).or_else(|| nids.iter().find(near)) {
                 out.push(*nid, GFP_KERNEL)?;
             }
         }
@@ -49,8 +50,8 @@ impl Common {
             return;
         }
         self.node.set_limits(|l| {
-            l.obd_timeout = timeout.unwrap_or(l.obd_timeout);
-            l.ldlm_timeout = ldlm.unwrap_or(l.ldlm_timeout);
+            l.obd_timeout = timeout.unwrap_or(l.obd_timeout).max(1);
+            l.ldlm_timeout = ldlm.unwrap_or(l.ldlm_timeout).max(1);
         });
     }
 }
@@ -64,7 +65,12 @@ fn bytes(text: &str) -> Result<KVVec<u8>> {
     Text::copy(text)?.to_bytes()
 }
 
-/// An MDT and its log.
+/// Whether the log sets the target up as a device of this type.
+fn sets_up(config: &Config, kind: &[u8]) -> bool {
+    config.own.as_ref().is_some_and(|o| *o.kind == *kind)
+}
+
+/// An MDT, and what its log says.
 #[pin_data]
 struct MdtSide {
     common: Common,
@@ -73,128 +79,135 @@ struct MdtSide {
     state: Mutex<MdtState>,
 }
 
+/// An OST as an MDT is told of it.
+struct Ost {
+    index: u32,
+    nids: KVec<Nid>,
+    inactive: bool,
+}
+
 struct MdtState {
-    config: Config,
+    /// What the log said last.
+    sets_up: bool,
+    desc: Desc,
+    osts: KVec<Ost>,
+    params: KVec<Text>,
     /// Parameters that were set.
     params_done: usize,
+    /// While it runs.
     mdt: Option<Arc<Mdt>>,
     osps: KVec<(u32, DeviceEntry)>,
 }
 
-impl LogSink for MdtSide {
-    fn record(&self, payload: &[u8]) -> Result {
-        self.state.lock().config.apply(payload)
-    }
-
-    fn caught_up(&self) {
-        let mdt = self.state.lock().mdt.clone();
-        if let Some(mdt) = mdt {
-            if let Err(e) = self.apply(&mdt) {
-                pr_err!("{}: the new configuration: {:?}\n", self.common.svname, e);
+impl Follower for MdtSide {
+    fn changed(&self, config: &Config) -> Result {
+        self.common.apply_timeouts(config);
+        let mut osts = KVec::new();
+        for peer in config.osts.iter() {
+            let nids = self.common.reachable(peer)?;
+            if nids.is_empty() {
+                let (me, i) = (&self.common.svname, peer.index);
+                pr_err!("{}: OST{:04x} is on no network of this node\n", me, i);
+                continue;
+            }
+            let (index, inactive) = (peer.index.into(), peer.inactive);
+            let ost = Ost {
+                index,
+                nids,
+                inactive,
+            };
+            osts.push(ost, GFP_KERNEL)?;
+        }
+        let mut params = KVec::new();
+        for p in config.params.iter() {
+            if *p.device == *self.common.svname.as_str().as_bytes() {
+                let text = core::str::from_utf8(&p.text).map_err(|_| EINVAL)?;
+                params.push(Text::copy(text)?, GFP_KERNEL)?;
             }
         }
+        let mut state = self.state.lock();
+        state.sets_up = sets_up(config, b"mdt");
+        if let Some(d) = &config.striping {
+            state.desc = Desc::from_wire(d);
+        }
+        state.osts = osts;
+        state.params = params;
+        // The lock is kept, so that an MDT that stops gets no new OSTs.
+        self.apply(&mut state)
     }
 }
 
 impl MdtSide {
     /// Brings the MDT to what the log says.
-    fn apply(&self, mdt: &Arc<Mdt>) -> Result {
-        let mut state = self.state.lock();
-        self.common.apply_timeouts(&state.config);
-        if let Some(d) = &state.config.striping {
-            mdt.lod().set_desc(Desc::from_wire(d));
-        }
-        for ost in state.config.osts()?.iter() {
-            let nids = self.common.reachable(ost)?;
-            if nids.is_empty() {
-                pr_err!(
-                    "{}: {} is on no network of this node\n",
-                    self.common.svname,
-                    ost.uuid
-                );
-                continue;
-            }
+    fn apply(&self, state: &mut MdtState) -> Result {
+        let Some(mdt) = state.mdt.clone() else {
+            return Ok(());
+        };
+        let (me, fs) = (&self.common.svname, &self.common.fsname);
+        mdt.lod().set_desc(state.desc);
+        for ost in state.osts.iter() {
+            let mut nids = KVec::new();
+            nids.extend_from_slice(&ost.nids, GFP_KERNEL)?;
             mdt.add_ost(ost.index, nids)?;
             mdt.lod().set_active(ost.index, !ost.inactive)?;
-            if !state.osps.iter().any(|(i, _)| *i == ost.index) {
-                let (fs, i) = (&self.common.fsname, ost.index);
-                let svname = &self.common.svname;
+            let i = ost.index;
+            if !state.osps.iter().any(|(known, _)| *known == i) {
                 let entry = self.devices.add(
                     "osp",
                     format_args!("{fs}-OST{i:04x}-osc-MDT{:04x}", mdt.target().index()),
-                    format_args!("{svname}-mdtlov_UUID"),
+                    format_args!("{me}-mdtlov_UUID"),
                 )?;
                 state.osps.push((i, entry), GFP_KERNEL)?;
             }
         }
-        let from = state.params_done;
-        state.params_done = state.config.params.len();
-        for (device, param) in state.config.params.iter().skip(from) {
-            let (device, param) = (device.as_str(), param.as_str());
-            if device != self.common.svname.as_str() {
-                continue;
-            }
-            let Some((name, value)) = param.split_once('=') else {
+        for param in state.params.iter().skip(state.params_done) {
+            let Some((name, value)) = param.as_str().split_once('=') else {
                 continue;
             };
             let name = name.strip_prefix("mdt.").unwrap_or(name);
             if let Err(e) = mdt.set_param(name, value) {
-                pr_warn!("{}: parameter {}: {:?}\n", self.common.svname, param, e);
+                pr_warn!("{}: parameter {}: {:?}\n", me, param, e);
             }
         }
+        state.params_done = state.params.len();
         Ok(())
     }
 }
 
-/// An OST and the log of the clients, which tells where MDT0000 is.
-#[pin_data]
+/// An OST, and what the log of the clients says, where MDT0000 is.
 struct OstSide {
     common: Common,
     devices: Arc<Devices>,
     link: Arc<Link>,
-    #[pin]
-    clients: Mutex<Config>,
 }
 
-impl LogSink for OstSide {
-    fn record(&self, payload: &[u8]) -> Result {
-        self.clients.lock().apply(payload)
-    }
-
-    fn caught_up(&self) {
-        if let Err(e) = self.find_mdt() {
-            pr_err!("{}: the way to MDT0000: {:?}\n", self.common.svname, e);
-        }
-    }
-}
-
-impl OstSide {
-    fn find_mdt(&self) -> Result {
-        let mdts = self.clients.lock().mdts()?;
-        let Some(mdt) = mdts.iter().find(|m| m.index == 0) else {
+impl Follower for OstSide {
+    fn changed(&self, config: &Config) -> Result {
+        let Some(mdt) = config.mdts.iter().find(|m| m.index == 0) else {
             pr_info!("{}: MDT0000 has not registered yet\n", self.common.svname);
             return Ok(());
         };
         let nids = self.common.reachable(mdt)?;
+        if nids.is_empty() {
+            let me = &self.common.svname;
+            pr_err!("{}: MDT0000 is on no network of this node\n", me);
+            return Ok(());
+        }
         self.link.connect(&self.common.rpc, &self.devices, nids)
     }
 }
 
 /// The log of an OST itself.
-#[pin_data]
 struct OwnLog {
     common: Common,
-    #[pin]
-    config: Mutex<Config>,
+    sets_up: Atomic<bool>,
 }
 
-impl LogSink for OwnLog {
-    fn record(&self, payload: &[u8]) -> Result {
-        self.config.lock().apply(payload)
-    }
-
-    fn caught_up(&self) {
-        self.common.apply_timeouts(&self.config.lock());
+impl Follower for OwnLog {
+    fn changed(&self, config: &Config) -> Result {
+        self.common.apply_timeouts(config);
+        self.sets_up.store(sets_up(config, b"obdfilter"), Relaxed);
+        Ok(())
     }
 }
 
@@ -256,6 +269,14 @@ impl Running {
         })
     }
 
+    /// Copies of the logs; a target beside its MGS needs none, and is to have none.
+    fn copies(options: &Options, osd: &Arc<dyn Device>) -> Result<Option<Arc<Copies>>> {
+        match options.mgs {
+            true => Ok(None),
+            false => Copies::open(osd).map(Some),
+        }
+    }
+
     fn device(
         &mut self,
         node: &ServerNode,
@@ -278,13 +299,17 @@ impl Running {
     ) -> Result {
         let (node, name) = (up.node(), options.svname.as_str());
         let fs = options.fsname();
-        let (common, config) = (Self::common(up, node, options)?, Config::new(name)?);
+        let common = Self::common(up, node, options)?;
+        let copies = Self::copies(options, osd)?;
         let side = Arc::pin_init(
             pin_init!(MdtSide {
                 common,
                 devices: node.devices.clone(),
                 state <- new_mutex!(MdtState {
-                    config,
+                    sets_up: false,
+                    desc: Desc::default(),
+                    osts: KVec::new(),
+                    params: KVec::new(),
                     params_done: 0,
                     mdt: None,
                     osps: KVec::new(),
@@ -292,20 +317,20 @@ impl Running {
             }),
             GFP_KERNEL,
         )?;
-        mgs.follow(name, side.clone(), why)?;
+        mgs.follow(name, &copies, side.clone(), why)?;
         let desc = {
             let state = side.state.lock();
-            if !state.config.sets_up("mdt") {
+            if !state.sets_up {
                 return no_setup(name, why);
             }
-            state.config.striping.as_ref().map(Desc::from_wire)
+            state.desc
         };
         let config = MdtConfig {
             name: bytes(name)?,
             uuid: uuid_of(format_args!("{name}"))?,
             fsname: bytes(fs)?,
             index,
-            desc: desc.unwrap_or_default(),
+            desc,
         };
         let mdt = match Mdt::start(&up.server, osd.clone(), config) {
             Ok(m) => m,
@@ -331,10 +356,11 @@ impl Running {
             format_args!("{fs}-MDD{index:04x}"),
             format_args!("{fs}-MDD{index:04x}_UUID"),
         )?;
-        side.apply(&mdt)?;
-        side.state.lock().mdt = Some(mdt.clone());
-        // What the log said in between.
-        side.apply(&mdt)?;
+        {
+            let mut state = side.state.lock();
+            state.mdt = Some(mdt.clone());
+            side.apply(&mut state)?;
+        }
         match mdt.serve() {
             Ok(()) => Ok(()),
             Err(e) => why.fail(e, format_args!("{name} does not serve ({e:?}): see dmesg")),
@@ -352,16 +378,16 @@ impl Running {
     ) -> Result {
         let (node, name) = (up.node(), options.svname.as_str());
         let fs = options.fsname();
-        let (common, config) = (Self::common(up, node, options)?, Config::new(name)?);
-        let own = Arc::pin_init(
-            pin_init!(OwnLog {
-                common,
-                config <- new_mutex!(config),
-            }),
+        let copies = Self::copies(options, osd)?;
+        let own = Arc::new(
+            OwnLog {
+                common: Self::common(up, node, options)?,
+                sets_up: Atomic::<bool>::new(false),
+            },
             GFP_KERNEL,
         )?;
-        mgs.follow(name, own.clone(), why)?;
-        if !own.config.lock().sets_up("obdfilter") {
+        mgs.follow(name, &copies, own.clone(), why)?;
+        if !own.sets_up.load(Relaxed) {
             return no_setup(name, why);
         }
         let link = Link::new(fs, index)?;
@@ -386,18 +412,16 @@ impl Running {
             format_args!("{name}"),
             format_args!("{name}_UUID"),
         )?;
-        let (common, config) = (Self::common(up, node, options)?, Config::new(name)?);
-        let side = Arc::pin_init(
-            pin_init!(OstSide {
-                common,
+        let side = Arc::new(
+            OstSide {
+                common: Self::common(up, node, options)?,
                 devices: node.devices.clone(),
                 link,
-                clients <- new_mutex!(config),
-            }),
+            },
             GFP_KERNEL,
         )?;
         let log = Text::format(format_args!("{fs}-client"))?;
-        mgs.follow(log.as_str(), side, why)
+        mgs.follow(log.as_str(), &copies, side, why)
     }
 }
 
@@ -409,10 +433,11 @@ impl Drop for Running {
         }
         match self.service.take() {
             Some(Service::Mdt(mdt, side)) => {
+                // Whatever the log says from now on does not reach it.
+                side.state.lock().mdt = None;
                 mdt.stop();
-                let mut state = side.state.lock();
-                state.mdt = None;
-                state.osps.clear();
+                let osps = core::mem::take(&mut side.state.lock().osps);
+                drop(osps);
             }
             Some(Service::Ost(ofd, link)) => {
                 link.close();

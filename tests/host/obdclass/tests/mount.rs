@@ -117,11 +117,22 @@ fn eventually(what: &str, f: impl Fn() -> bool) {
     }
 }
 
+// Each test has a file system of its own: the tree of parameters is that of the process.
 const MDT_FIRST: &str = "osd=osd-ldiskfs,mgs,virgin,update,svname=fs-MDT0000,device=/dev/m";
 const MDT_AGAIN: &str = "osd=osd-ldiskfs,mgs,svname=fs-MDT0000,device=/dev/m";
 
+fn ost_of(fs: &str, mgs: Nid, index: u32, more: &str) -> String {
+    format!("osd=osd-ldiskfs,mgsnode={mgs}{more},svname={fs}-OST{index:04x},device=/dev/o")
+}
+
 fn ost(mgs: Nid, index: u32, more: &str) -> String {
-    format!("osd=osd-ldiskfs,mgsnode={mgs}{more},svname=fs-OST{index:04x},device=/dev/o")
+    ost_of("fs", mgs, index, more)
+}
+
+/// Unmounts.
+fn umount(m: Arc<Mount>) {
+    m.stop();
+    drop(m);
 }
 
 #[test]
@@ -169,18 +180,18 @@ fn a_file_system() {
         list.contains("fs-OST0000-osc-MDT0000") && list.contains("fs-OST0001-osc-MDT0000")
     });
     // They come and go.
-    ost1.stop();
+    umount(ost1);
     assert_eq!(devices(&oss1), "");
     assert!(oss1.down().is_ok());
     let ost1 = mount(&oss1, &o1, &ost(mgs, 1, "")).unwrap();
     assert_eq!(ost1.statfs().unwrap().bsize, 4096);
-    ost0.stop();
-    ost1.stop();
-    mdt.stop();
+    umount(ost0);
+    umount(ost1);
+    umount(mdt);
     assert_eq!(devices(&mds), "");
     let mdt = mount(&mds, &m, MDT_AGAIN).unwrap();
     assert!(devices(&mds).contains("fs-OST0001-osc-MDT0000"));
-    mdt.stop();
+    umount(mdt);
     for n in [&mds, &oss0, &oss1] {
         n.down().unwrap();
     }
@@ -191,19 +202,19 @@ fn an_ost_before_its_mdt() {
     let ((mgn, mgs), (oss, _), (mds, _)) = (node(51, 1), node(51, 2), node(51, 3));
     let alone = Disk::new("", 0x24, 0xffff);
     let mgt = mount(&mgn, &alone, "mgs,virgin,svname=MGS,device=/dev/g").unwrap();
-    let o = Disk::new("fs", 0x62, 0);
-    let ost = mount(&oss, &o, &ost(mgs, 0, ",virgin,update")).unwrap();
+    let o = Disk::new("late", 0x62, 0);
+    let ost = mount(&oss, &o, &ost_of("late", mgs, 0, ",virgin,update")).unwrap();
     assert!(!devices(&oss).contains("lwp"));
-    let m = Disk::new("fs", 0x61, 0);
-    let options = format!("mgsnode={mgs},virgin,update,svname=fs-MDT0000,device=/dev/m");
+    let m = Disk::new("late", 0x61, 0);
+    let options = format!("mgsnode={mgs},virgin,update,svname=late-MDT0000,device=/dev/m");
     let mdt = mount(&mds, &m, &options).unwrap();
-    assert!(devices(&mds).contains("fs-OST0000-osc-MDT0000"));
+    assert!(devices(&mds).contains("late-OST0000-osc-MDT0000"));
     eventually("the OST finds the MDT", || {
         devices(&oss).contains(" UP lwp ")
     });
-    mdt.stop();
-    ost.stop();
-    mgt.stop();
+    umount(mdt);
+    umount(ost);
+    umount(mgt);
     for n in [&mgn, &oss, &mds] {
         n.down().unwrap();
     }
@@ -212,19 +223,21 @@ fn an_ost_before_its_mdt() {
 #[test]
 fn refusals() {
     let ((n, mgs), nobody) = (node(52, 1), "127.9.52.99@tcp");
-    let o = Disk::new("fs", 0x62, 0);
-    let options = ost(Nid::parse(nobody).unwrap(), 0, ",virgin,update");
+    let o = Disk::new("no", 0x62, 0);
+    let options = ost_of("no", Nid::parse(nobody).unwrap(), 0, ",virgin,update");
     let (e, why) = mount(&n, &o, &options).err().unwrap();
     assert_eq!((e, o.opened()), (EIO, 0));
     assert!(
         why.contains("does not answer") && why.contains(nobody),
         "{why}"
     );
-    let away = "mgsnode=10.0.0.1@tcp9,svname=fs-OST0000,device=/dev/o";
+    let away = "mgsnode=10.0.0.1@tcp9,svname=no-OST0000,device=/dev/o";
     let (e, why) = mount(&n, &o, away).err().unwrap();
     assert_eq!(e, EINVAL);
     assert!(why.contains("on no network of this node"), "{why}");
-    let (e, why) = mount(&n, &o, &ost(mgs, 0, ",quick")).err().unwrap();
+    let (e, why) = mount(&n, &o, &ost_of("no", mgs, 0, ",quick"))
+        .err()
+        .unwrap();
     assert_eq!(e, EINVAL);
     assert!(why.contains("unknown mount option 'quick'"), "{why}");
     // Not the target that it is said to be.
@@ -232,7 +245,7 @@ fn refusals() {
     let (e, why) = mount(&n, &m, MDT_FIRST).err().unwrap();
     assert_eq!(e, EINVAL);
     assert!(why.contains("is not fs-MDT0000"), "{why}");
-    let mut bad = Disk::new("fs", 0x65, 0);
+    let mut bad = Disk::new("no", 0x65, 0);
     bad.mountdata.truncate(100);
     assert_eq!(mount(&n, &bad, MDT_FIRST).err().unwrap().0, ENODEV);
     // Nothing is left behind.
