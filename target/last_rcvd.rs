@@ -179,7 +179,11 @@ impl LastRcvd {
         header.lsd_mount_count.set(mount_count);
         // The lower half of numbers before was handed out, if not committed: a life of its own
         // begins with numbers that no client can have seen.
-        let last_transno = found.last_transno;
+        let epoch = u32::try_from(found.last_transno >> 32)?
+            .checked_add(1)
+            .ok_or(EOVERFLOW)?;
+        let last_transno = u64::from(epoch) << 32;
+        header.lsd_start_epoch.set(epoch);
         header.lsd_last_transno.set(last_transno);
         let (client_start, client_size) = (header.client_offset(0), LR_CLIENT_SIZE.into());
         let zero = [0u8; LR_CLIENT_SIZE as usize];
