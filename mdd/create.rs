@@ -134,6 +134,8 @@ impl Mdd {
         let mut access = None;
         match &inherited {
             Some(d) => (mode, access) = acl::inherit(d, mode)?,
+            // Nobody looks at the mode of a link.
+            None if kind == 0o120000 => {}
             None => mode &= !(new.umask & 0o777),
         }
         let inherits = inode_flags(da).contains(InodeFlags::PROJINHERIT);
