@@ -36,13 +36,16 @@ pub(crate) struct Wanted {
     pub(crate) valid: ObdMd,
     /// Room that the client has for a layout or a link's target; 0: it wants none.
     pub(crate) room: u32,
+    /// Of a regular file, its size as far as it is known.
+    pub(crate) size: bool,
 }
 
 impl Wanted {
-    /// Nothing but attributes.
+    /// Nothing but the attributes of the object itself.
     pub(crate) const ATTR: Wanted = Wanted {
         valid: ObdMd::empty(),
         room: 0,
+        size: false,
     };
 
     /// What a request's body asks for.
@@ -50,6 +53,7 @@ impl Wanted {
         Wanted {
             valid: b.valid(),
             room: b.mbo_eadatasize.get(),
+            size: true,
         }
     }
 }
@@ -188,7 +192,7 @@ impl Core {
             out.body.mbo_flags.set(flags);
         }
         let asks = |bits: ObdMd| want.valid.intersects(bits);
-        if attr.is_file() {
+        if attr.is_file() && want.size {
             let layout = self.mdd.layout(o)?;
             self.fill_size(&mut out.body, o, layout.as_deref())?;
             if let Some(l) = layout {

@@ -83,9 +83,13 @@ impl Core {
             layout: Wish::None,
             security: None,
         };
-        let o = self
+        let made = self
             .mdd
-            .create(&mut Change::of(req), &creds, &dir, &name, &new)?;
+            .create(&mut Change::of(req), &creds, &dir, &name, &new);
+        // What the name stood for is told, and what had the FID: nothing.
+        let [_, name_version, fid_version, _] = &mut req.rpc.pre_versions;
+        *fid_version = *name_version;
+        let o = made?;
         self.stats.count(match mode & S_IFMT {
             S_IFDIR => Op::Mkdir,
             _ => Op::Mknod,

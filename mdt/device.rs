@@ -92,6 +92,13 @@ impl Core {
         let kind = range_type::MDT;
         let source = controller.source(config.index, kind)?;
         let seq = SeqServer::open(osd, config.index, kind, source, &fld)?;
+        if fld
+            .lookup(wire::fid::seq::NORMAL, kind)
+            .is_err_and(|e| e == ENOENT)
+        {
+            // The first sequences are MDT0000's, the very first is for its own use.
+            seq.alloc()?;
+        }
         let index = config.index;
         let lod = lod.clone();
         Arc::pin_init(

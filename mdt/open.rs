@@ -148,6 +148,7 @@ impl Open {
         Wanted {
             valid,
             room: u32::MAX,
+            size: true,
         }
     }
 }

@@ -23,6 +23,15 @@ const EADATA: usize = 4;
 /// Of an id or a mode: it stays.
 const KEEP: u32 = u32::MAX;
 
+/// What makes another version of an object; times do not.
+const VERSIONED: MdsAttr = MdsAttr::MODE
+    .union(MdsAttr::UID)
+    .union(MdsAttr::GID)
+    .union(MdsAttr::PROJID)
+    .union(MdsAttr::ATTR_FLAG)
+    .union(MdsAttr::KILL_SUID)
+    .union(MdsAttr::KILL_SGID);
+
 /// What a record asks to change.
 fn change(rec: &RecSetattr) -> AttrChange {
     let valid = rec.valid();
@@ -100,7 +109,11 @@ impl Core {
             };
             return self.mdd.close_attr(run, o, &told).map(drop);
         }
-        self.mdd.setattr(run, &creds, o, &change(rec))
+        let done = self.mdd.setattr(run, &creds, o, &change(rec));
+        if !valid.intersects(VERSIONED) {
+            req.rpc.pre_versions = [0; 4];
+        }
+        done
     }
 
     fn set_default(

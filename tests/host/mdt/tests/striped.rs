@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::World;
+use common::Striped;
 use kapi::prelude::*;
 use ldlm::core::{flags, ibits, Mode};
 use ldlm::msg::{self, ReplyMsg};
@@ -13,10 +13,7 @@ use lustre_client::cred::Cred;
 use lustre_client::layout::Layout;
 use lustre_client::mdc::{Looked, OpenWish, Opened, SetAttr};
 use lustre_client::rpc;
-use ofd::Ofd;
-use osd_memory::{Config, MemoryDevice};
 use ptlrpc::call::CallOptions;
-use stack::ServerNode;
 use wire::fid::Fid;
 use wire::ldlm::{IntentOp, LdlmIntent};
 use wire::lov::{LovMdsMdV1, LovPattern, LOV_MAGIC_V1};
@@ -26,42 +23,7 @@ use wire::obdo::ObdMd;
 use wire::opcode::LDLM_ENQUEUE;
 use zerocopy::IntoBytes;
 
-/// An MDT, and a node with two OSTs.
-struct Striped {
-    w: World,
-    oss: ServerNode,
-    osts: Vec<Arc<Ofd>>,
-}
-
 impl Striped {
-    fn new() -> Striped {
-        let w = World::new();
-        let oss = ServerNode::start();
-        let mut osts = Vec::new();
-        for index in 0..2 {
-            let store = MemoryDevice::with(Config {
-                ost: true,
-                ..Config::default()
-            });
-            osts.push(oss.ost(store, index, &w.node.fsname, &w.mdt));
-            let mut nids = KVec::new();
-            nids.push(oss.nid, GFP_KERNEL).unwrap();
-            w.mdt.add_ost(index.into(), nids).unwrap();
-        }
-        Striped { w, oss, osts }
-    }
-
-    fn stop(self) {
-        let oss = self.oss;
-        self.w.c.stop();
-        self.w.mdt.stop();
-        for o in &self.osts {
-            o.stop(&oss.server);
-        }
-        oss.stop();
-        self.w.node.stop();
-    }
-
     /// Opens by name, or (without one) what has the FID.
     fn open(&self, name: &[u8], fid: Fid, flags: OpenFlags, layout: &[u8]) -> Result<Opened> {
         let w = OpenWish {

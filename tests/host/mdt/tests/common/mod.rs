@@ -9,6 +9,8 @@ use lustre_client::cred::Cred;
 use lustre_client::mdc::{Looked, NewNode, OpenWish, Opened};
 use lustre_client::Result;
 use mdt::Mdt;
+use ofd::Ofd;
+use osd_memory::{Config, MemoryDevice};
 use stack::{ServerNode, TestClient};
 use wire::fid::Fid;
 use wire::mdt::OpenFlags;
@@ -119,5 +121,42 @@ impl World {
             .collect();
         names.sort();
         names
+    }
+}
+
+/// An MDT, and a node with two OSTs.
+pub struct Striped {
+    pub w: World,
+    oss: ServerNode,
+    osts: Vec<Arc<Ofd>>,
+}
+
+impl Striped {
+    pub fn new() -> Striped {
+        let w = World::new();
+        let oss = ServerNode::start();
+        let mut osts = Vec::new();
+        for index in 0..2 {
+            let store = MemoryDevice::with(Config {
+                ost: true,
+                ..Config::default()
+            });
+            osts.push(oss.ost(store, index, &w.node.fsname, &w.mdt));
+            let mut nids = KVec::new();
+            nids.push(oss.nid, GFP_KERNEL).unwrap();
+            w.mdt.add_ost(index.into(), nids).unwrap();
+        }
+        Striped { w, oss, osts }
+    }
+
+    pub fn stop(self) {
+        let oss = self.oss;
+        self.w.c.stop();
+        self.w.mdt.stop();
+        for o in &self.osts {
+            o.stop(&oss.server);
+        }
+        oss.stop();
+        self.w.node.stop();
     }
 }
