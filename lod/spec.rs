@@ -309,3 +309,87 @@ pub(crate) fn directory_default(user: &[u8]) -> Result<Option<KVVec<u8>>> {
     spec.write(&[], &mut bytes).map_err(|_| ENAMETOOLONG)?;
     Ok(Some(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANY: u16 = LOV_OFFSET_DEFAULT;
+
+    fn ea(size: u32, count: u16, offset: u16, pool: Option<&[u8]>) -> Vec<u8> {
+        let spec = PlainSpec {
+            pattern: LovPattern::RAID0,
+            fid: Fid::ZERO,
+            stripe_size: size,
+            stripe_count: count,
+            layout_gen: offset,
+            pool,
+        };
+        let mut v = vec![0; spec.size(0)];
+        spec.write(&[], &mut v).unwrap();
+        v
+    }
+
+    fn complete(levels: [Option<&[u8]>; 3]) -> (u32, u16, u16, Option<Vec<u8>>) {
+        let [user, parent, root] = levels;
+        let s = Spec::complete(user, parent, root, &Desc::default()).unwrap();
+        let pool = s.pool.map(|p| p.as_bytes().to_vec());
+        (s.stripe_size(), s.stripe_count(), s.offset, pool)
+    }
+
+    #[test]
+    fn what_a_level_leaves_open_the_next_one_says() {
+        assert_eq!(complete([None; 3]), (4 << 20, 1, ANY, None));
+        let user = ea(0, 2, ANY, None);
+        let parent = ea(1 << 20, 3, 5, Some(b"fast"));
+        let root = ea(2 << 20, 4, 6, Some(b"slow"));
+        let all = [Some(&user[..]), Some(&parent[..]), Some(&root[..])];
+        let fast = Some(b"fast".to_vec());
+        assert_eq!(complete(all), (1 << 20, 2, 5, fast));
+        let slow = Some(b"slow".to_vec());
+        assert_eq!(complete([None, None, all[2]]), (2 << 20, 4, 6, slow));
+        // Names that say there is no pool, or that nothing is said.
+        let none = ea(0, 0, ANY, Some(b"none"));
+        assert_eq!(complete([Some(&none), all[1], None]).3, None);
+        let inherit = ea(0, 0, ANY, Some(b"inherit"));
+        let got = complete([Some(&inherit), all[1], None]);
+        assert_eq!(got.3, Some(b"fast".to_vec()));
+    }
+
+    #[test]
+    fn defaults_of_directories() {
+        let get = |v: &[u8]| directory_default(v).map(|v| v.map(|v| v.to_vec()));
+        assert_eq!(get(&ea(0, 0, ANY, None)), Ok(None));
+        let v = ea(1 << 20, LOV_ALL_STRIPES, ANY, Some(b"fast"));
+        assert_eq!(get(&v), Ok(Some(v.clone())));
+        // What the user's fields hold besides is not his to say.
+        let mut odd = ea(1 << 20, 1, 3, None);
+        let want = odd.clone();
+        odd[8..24].fill(0xaa);
+        odd[4..8].fill(0);
+        odd.extend([0; 100]);
+        assert_eq!(get(&odd), Ok(Some(want)));
+        assert_eq!(get(&ea(1000, 1, ANY, None)), Err(EINVAL));
+        assert_eq!(get(&ea(0, 2001, ANY, None)), Err(EINVAL));
+        assert_eq!(get(b"abc"), Err(EINVAL));
+    }
+
+    #[test]
+    fn the_configuration() {
+        let mut d = LovDesc::new(b"test-clilov_UUID").unwrap();
+        d.ld_default_stripe_count.set(-1);
+        d.ld_default_stripe_size.set((1 << 20) + 5);
+        d.ld_default_stripe_offset.set(-1);
+        let got = Desc::from_wire(&d);
+        let want = Desc {
+            stripe_size: 1 << 20,
+            stripe_count: LOV_ALL_STRIPES,
+            stripe_offset: ANY,
+        };
+        assert_eq!(got, want);
+        d.ld_default_stripe_size.set(1 << 40);
+        d.ld_default_stripe_count.set(0);
+        let got = Desc::from_wire(&d);
+        assert_eq!((got.stripe_size, got.stripe_count), (4 << 20, 1));
+    }
+}

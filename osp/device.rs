@@ -276,7 +276,12 @@ impl Osp {
             if inner.stopping || !inner.active {
                 return Err(ENODEV);
             }
-            match inner.pool.reserve() {
+            // What is ready on an OST that is away is no use to a new file.
+            let reserved = match inner.connected {
+                true => inner.pool.reserve(),
+                false => Err(Empty::ForNow),
+            };
+            match reserved {
                 Ok(()) => {
                     self.state.work.notify_one();
                     return Ok(Reservation {
