@@ -381,7 +381,9 @@ impl Import {
                 self.config.target_uuid,
                 e
             );
-            self.lost(call.lock().conn_cnt);
+            // Its lock is not kept: `lost` takes that of every call.
+            let conn_cnt = call.lock().conn_cnt;
+            self.lost(conn_cnt);
         }
     }
 
