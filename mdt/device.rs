@@ -4,7 +4,6 @@
 
 use crate::answer::MaxSize;
 use crate::connect::MAX_EASIZE;
-use crate::osts::Osts;
 use crate::params::{self, Params};
 use crate::stats::Stats;
 use kapi::params::ParamDir;
@@ -85,8 +84,7 @@ impl Core {
     }
 
     fn on(osd: &Arc<dyn Device>, config: &MdtConfig, lod: &Arc<Lod>) -> Result<Arc<Core>> {
-        let osts = Arc::new(Osts(lod.clone()), GFP_KERNEL)?;
-        let mdd = Mdd::open(osd.clone(), osts)?;
+        let mdd = Mdd::open(osd.clone(), lod.clone())?;
         let fld = Fld::open(osd, None)?;
         let controller = Controller::open(osd, &fld)?;
         let kind = range_type::MDT;

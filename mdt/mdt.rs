@@ -24,7 +24,6 @@ mod locks;
 mod message;
 mod open;
 mod open_files;
-mod osts;
 mod params;
 mod readpage;
 mod reint;
