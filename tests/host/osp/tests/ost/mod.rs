@@ -42,6 +42,7 @@ pub fn node(n: Nid) -> Arc<Node> {
     c.accept = Accept::All;
     c.privileged = false;
     let mut limits = Limits::DEFAULT;
+    limits.obd_timeout = 4;
     limits.at.min = 1;
     limits.at.early_margin = 2;
     limits.at.extra = 3;
