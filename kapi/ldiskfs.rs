@@ -14,6 +14,7 @@
 mod blocks;
 mod buffer;
 mod bulk;
+mod dir;
 mod ffi;
 mod handle;
 mod map;
@@ -22,10 +23,11 @@ mod node;
 
 pub use blocks::BlockFile;
 pub use bulk::{DataFile, Extent};
+pub use dir::{DirEntry, Walk};
 pub use ffi::{Attr, StatFs, Super};
 pub use handle::{in_handle, Credits, Handle, Ids};
 pub use mount::{probe, CommitSink, Dquot, Mount, QuotaKind};
-pub use node::{DirEntry, Node, Shared, Walk};
+pub use node::{Node, Shared};
 
 use crate::prelude::*;
 

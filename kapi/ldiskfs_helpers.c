@@ -707,7 +707,6 @@ struct fill_context {
 	struct dir_context ctx;
 	ldiskfs_filldir_t fill;
 	void *data;
-	int stopped;
 };
 
 static bool fill_one(struct dir_context *ctx, const char *name, int len, loff_t pos, u64 ino,
@@ -715,50 +714,44 @@ static bool fill_one(struct dir_context *ctx, const char *name, int len, loff_t 
 {
 	struct fill_context *f = container_of(ctx, struct fill_context, ctx);
 
-	f->stopped = f->fill(f->data, name, len, pos, ino, type);
-	return f->stopped == 0;
+	return f->fill(f->data, name, len, pos, ino, type) == 0;
+}
+
+/* Opens a directory for a walk from position pos on, positions being 64-bit hashes. */
+struct file *ldiskfs_dir_open(struct ldiskfs_mount *m, struct dentry *dir, u64 pos)
+{
+	struct path path = { .mnt = m->mnt, .dentry = dir };
+	struct file *file;
+
+	file = dentry_open(&path, O_RDONLY | O_DIRECTORY | O_LARGEFILE | O_NOATIME, current_cred());
+	if (IS_ERR(file))
+		return file;
+	file->f_mode |= FMODE_64BITHASH;
+	if (pos && vfs_llseek(file, pos, SEEK_SET) < 0) {
+		__fput_sync(file);
+		return ERR_PTR(-EINVAL);
+	}
+	return file;
 }
 
 /*
- * Entries from position pos on, positions being 64-bit hashes. The callback stops the walk by a
- * value other than 0; a negative one is an error. *end: where to go on.
+ * Hands out the next entries, about as many as a block has, under the lock of the directory. The
+ * callback ends that by a value other than 0, and is shown the same entry again by the next call.
+ * Position where it is afterwards; the same as before at the end.
  */
-int ldiskfs_readdir(struct ldiskfs_mount *m, struct dentry *dir, u64 pos, ldiskfs_filldir_t fill,
-		    void *data, u64 *end)
+int ldiskfs_dir_next(struct file *file, ldiskfs_filldir_t fill, void *data, u64 *pos)
 {
 	struct fill_context f = {
 		.ctx.actor = fill_one,
 		.ctx.count = INT_MAX,
+		.ctx.pos = file->f_pos,
 		.fill = fill,
 		.data = data,
 	};
-	struct path path = { .mnt = m->mnt, .dentry = dir };
-	struct file *file;
-	int err;
+	int err = iterate_dir(file, &f.ctx);
 
-	file = dentry_open(&path, O_RDONLY | O_DIRECTORY | O_LARGEFILE | O_NOATIME, current_cred());
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	file->f_mode |= FMODE_64BITHASH;
-	err = 0;
-	if (pos)
-		err = vfs_llseek(file, pos, SEEK_SET) < 0 ? -EINVAL : 0;
-	if (!err) {
-		/* ext4 hands out one block of hashes a call: until nothing more comes. */
-		do {
-			loff_t before = file->f_pos;
-
-			f.ctx.pos = before;
-			err = iterate_dir(file, &f.ctx);
-			if (file->f_pos == before)
-				break;
-		} while (!err && !f.stopped);
-	}
-	*end = file->f_pos;
-	__fput_sync(file);
-	if (err)
-		return err;
-	return f.stopped < 0 ? f.stopped : 0;
+	*pos = file->f_pos;
+	return err;
 }
 
 s64 ldiskfs_readlink(struct dentry *node, char *buf, u32 len)

@@ -126,8 +126,8 @@ int ldiskfs_unlink(struct dentry *dir, const char *name, u32 len, struct dentry 
 int ldiskfs_rename(struct dentry *odir, const char *oname, u32 olen, struct dentry *node,
 		   struct dentry *ndir, const char *nname, u32 nlen);
 int ldiskfs_parent(struct dentry *dir, u64 *ino);
-int ldiskfs_readdir(struct ldiskfs_mount *m, struct dentry *dir, u64 pos, ldiskfs_filldir_t fill,
-		    void *data, u64 *end);
+struct file *ldiskfs_dir_open(struct ldiskfs_mount *m, struct dentry *dir, u64 pos);
+int ldiskfs_dir_next(struct file *file, ldiskfs_filldir_t fill, void *data, u64 *pos);
 s64 ldiskfs_readlink(struct dentry *node, char *buf, u32 len);
 
 void ldiskfs_getattr(struct dentry *node, struct ldiskfs_attr *out);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Objects in memory by FID.
+//! Objects in memory by FID, and FIDs by inode number.
 //!
 //! Those in use are always here, so that all who ask for a FID get the same object. Some that
 //! nobody uses are kept for the next who asks; of them the clock hand takes those that nobody
@@ -37,7 +37,13 @@ struct Objects {
 struct Part {
     #[pin]
     objects: Mutex<Objects>,
+    // Of the inodes whose numbers lead here; each has one slot.
+    #[pin]
+    fids: SpinLock<KVVec<(u64, Fid)>>,
 }
+
+/// Inodes whose FIDs a part remembers.
+const FIDS: usize = 512;
 
 /// The objects of a store.
 pub(crate) struct Cache {
@@ -119,6 +125,7 @@ impl Cache {
     pub(crate) fn new() -> Result<Cache> {
         let mut parts = KVec::with_capacity(PARTS, GFP_KERNEL)?;
         for _ in 0..PARTS {
+            let none = KVVec::from_elem((0, Fid::default()), FIDS, GFP_KERNEL)?;
             let part = KBox::pin_init(
                 pin_init!(Part {
                     objects <- new_mutex!(Objects {
@@ -126,6 +133,7 @@ impl Cache {
                         count: 0,
                         hand: Fid::default(),
                     }),
+                    fids <- new_spinlock!(none),
                 }),
                 GFP_KERNEL,
             )?;
@@ -177,6 +185,36 @@ impl Cache {
         // The last references to inodes go without the lock.
         drop(old);
         Ok(held)
+    }
+
+    fn with_slot<R>(&self, ino: u64, f: impl FnOnce(&mut (u64, Fid)) -> R) -> Option<R> {
+        let part = self.parts.get(ino as usize % PARTS)?;
+        let mut fids = part.fids.lock();
+        fids.get_mut(ino as usize / PARTS % FIDS).map(f)
+    }
+
+    /// The FID of inode `ino`, if it is known and the object is in memory, in use or not.
+    pub(crate) fn fid_of(&self, ino: u64) -> Option<Fid> {
+        let fid = self.with_slot(ino, |s| (s.0 == ino).then_some(s.1))??;
+        let part = self.part(&fid).ok()?;
+        let objects = part.objects.lock();
+        let kept = objects.by_fid.get(&fid)?;
+        kept.recent.store(true, Ordering::Relaxed);
+        Some(fid)
+    }
+
+    /// Inode `ino` is that of `fid`. Whoever frees an inode says so, see [`Cache::unname`].
+    pub(crate) fn name(&self, ino: u64, fid: &Fid) {
+        self.with_slot(ino, |s| *s = (ino, *fid));
+    }
+
+    /// Inode `ino` is going to be free for another object.
+    pub(crate) fn unname(&self, ino: u64) {
+        self.with_slot(ino, |s| {
+            if s.0 == ino {
+                s.0 = 0;
+            }
+        });
     }
 
     /// Forgets all objects that nobody uses.

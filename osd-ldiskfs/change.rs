@@ -86,6 +86,7 @@ impl Store {
         if place != Place::Index || place::root_name(&fid).is_some() {
             run.settle(&node);
         }
+        self.began(&node, &fid);
         run.retire(o.set_node(Some(node)));
         Ok(())
     }
@@ -157,6 +158,7 @@ impl Store {
         if o.node().is_ok_and(|n| n.same(&lost.node)) {
             run.retire(o.set_node(None));
         }
+        self.ended(&lost.node);
         Ok(())
     }
 
@@ -202,6 +204,7 @@ impl Store {
             }
         }
         run.retire(o.set_node(None));
+        self.ended(&node);
         Ok(())
     }
 

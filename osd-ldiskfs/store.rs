@@ -104,6 +104,16 @@ impl Store {
         Ok(o)
     }
 
+    /// Inode `node` is that of `fid` from now on.
+    pub(crate) fn began(&self, node: &Node, fid: &Fid) {
+        self.cache.name(node.ino(), fid);
+    }
+
+    /// Inode `node` is going to be free.
+    pub(crate) fn ended(&self, node: &Node) {
+        self.cache.unname(node.ino());
+    }
+
     /// The same, whether anything is known of it or not.
     pub(crate) fn known(&self, fid: &Fid) -> Result<Held> {
         self.cache.get(fid)
@@ -144,6 +154,9 @@ impl Store {
     /// # Errors
     /// `ESTALE`: no such inode. `EOPNOTSUPP`: it has a flag that is not known.
     fn fid_of(&self, ino: u64) -> Result<Fid> {
+        if let Some(fid) = self.cache.fid_of(ino) {
+            return Ok(fid);
+        }
         let node = self.dev.mount().iget(ino, 0)?;
         let Some(lma) = lma::read(&node)? else {
             return crate::hierarchy::self_fid(&node);
@@ -151,10 +164,16 @@ impl Store {
         let fid = lma.fid();
         if !lma.incompat().contains(LmaIncompat::AGENT) {
             // Whoever asks for the FID will ask for the object.
-            self.cache.get(&fid)?.search(|| match node.attr().nlink {
+            let o = self.cache.get(&fid)?;
+            o.search(|| match node.attr().nlink {
                 0 => self.find_node(&fid),
                 _ => Ok(Some(node)),
             })?;
+            // In this order: who ends the object ends the name behind that.
+            self.cache.name(ino, &fid);
+            if !o.node().is_ok_and(|n| n.ino() == ino) {
+                self.cache.unname(ino);
+            }
         }
         Ok(fid)
     }

@@ -186,13 +186,12 @@ extern "C" {
         nlen: u32,
     ) -> c_int;
     pub(super) fn ldiskfs_parent(dir: *mut Dentry, ino: *mut u64) -> c_int;
-    pub(super) fn ldiskfs_readdir(
-        m: *mut Mount,
-        dir: *mut Dentry,
-        pos: u64,
+    pub(super) fn ldiskfs_dir_open(m: *mut Mount, dir: *mut Dentry, pos: u64) -> *mut File;
+    pub(super) fn ldiskfs_dir_next(
+        file: *mut File,
         fill: FillFn,
         data: *mut c_void,
-        end: *mut u64,
+        pos: *mut u64,
     ) -> c_int;
     pub(super) fn ldiskfs_readlink(node: *mut Dentry, buf: *mut u8, len: u32) -> i64;
 

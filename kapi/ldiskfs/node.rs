@@ -7,7 +7,7 @@ use super::ffi;
 use super::map::{self, BlockMap};
 use super::{check, check_len, Attr, Mount};
 use crate::prelude::*;
-use core::ffi::{c_char, c_int, c_void, CStr};
+use core::ffi::CStr;
 use core::ptr::NonNull;
 
 /// A reference to an inode. Dropping the last one of an unlinked inode frees it; inside a handle
@@ -21,55 +21,6 @@ pub struct Node {
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
-
-/// Whether a walk through a directory goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Walk {
-    /// The entry was taken.
-    Next,
-    /// The entry was not taken: end before it.
-    Stop,
-}
-
-/// An entry of a directory.
-#[derive(Clone, Copy, Debug)]
-pub struct DirEntry<'a> {
-    /// Raw bytes, as on disk.
-    pub name: &'a [u8],
-    /// The 64-bit hash: where a walk starts that begins with this entry.
-    pub pos: u64,
-    /// Inode number.
-    pub ino: u64,
-    /// `DT_*`.
-    pub ty: u32,
-}
-
-struct Filler<'a> {
-    f: &'a mut dyn FnMut(DirEntry<'_>) -> Result<Walk>,
-    error: Option<Error>,
-}
-
-unsafe extern "C" fn fill(
-    data: *mut c_void,
-    name: *const c_char,
-    len: u32,
-    pos: u64,
-    ino: u64,
-    ty: u32,
-) -> c_int {
-    // SAFETY: `data` is the filler of `Node::readdir`, which is waiting for us.
-    let filler = unsafe { &mut *data.cast::<Filler<'_>>() };
-    // SAFETY: `name` has `len` bytes.
-    let name = unsafe { core::slice::from_raw_parts(name.cast::<u8>(), len as usize) };
-    match (filler.f)(DirEntry { name, pos, ino, ty }) {
-        Ok(Walk::Next) => 0,
-        Ok(Walk::Stop) => 1,
-        Err(e) => {
-            filler.error = Some(e);
-            1
-        }
-    }
-}
 
 impl Node {
     /// # Safety
@@ -196,39 +147,6 @@ impl Node {
         // SAFETY: the node is live, `ino` is valid.
         check(unsafe { ffi::ldiskfs_parent(self.raw(), &mut ino) })?;
         Ok(ino)
-    }
-
-    /// Calls `f` for the entries of a directory in the order of their hashes, from position `pos`
-    /// on. Returns where to go on. Takes the inode's lock shared, so not inside a handle.
-    ///
-    /// # Errors
-    /// Those of `f` and of reading.
-    pub fn readdir(
-        &self,
-        pos: u64,
-        f: &mut dyn FnMut(DirEntry<'_>) -> Result<Walk>,
-    ) -> Result<u64> {
-        if super::in_handle() {
-            return Err(EDEADLK);
-        }
-        let mut filler = Filler { f, error: None };
-        let mut end = pos;
-        let data: *mut Filler<'_> = &mut filler;
-        // SAFETY: the node is live; `data` stays valid during the call.
-        let ret = unsafe {
-            ffi::ldiskfs_readdir(
-                self.mount.raw(),
-                self.raw(),
-                pos,
-                fill,
-                data.cast(),
-                &mut end,
-            )
-        };
-        match filler.error {
-            Some(e) => Err(e),
-            None => check(ret).map(|()| end),
-        }
     }
 
     /// Shows `f` how the blocks of the file lie on the device, which does not change meanwhile.
