@@ -217,6 +217,13 @@ impl Target {
             }
             let reply = reply.check()?;
             let answer = ReplyMsg::parse(reply.msg.buf(1).ok_or(EPROTO)?)?;
+            // Of an intent, that may be what became of the operation.
+            let later = i64::from(EINPROGRESS.to_errno()) as u64;
+            if e.want.flags & flags::HAS_INTENT != 0 && answer.res2 == later {
+                drop(held);
+                std::thread::sleep(Duration::from_secs(1));
+                continue;
+            }
             let none = reply.status == LOCK_ABORTED
                 || answer.cookie == 0
                 || e.want.flags & flags::INTENT_ONLY != 0;
