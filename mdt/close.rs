@@ -9,7 +9,7 @@ use crate::stats::Op;
 use kapi::prelude::*;
 use mdd::CloseAttr;
 use target::{Request, Served};
-use wire::connect::ConnectFlags2;
+use wire::connect::{ConnectFlags, ConnectFlags2};
 use wire::mdt::{MdtBody, MdtIoepoch, OpenFlags};
 use wire::reint::{MdsAttr, MdsBias, RecSetattr};
 
@@ -27,6 +27,9 @@ const INTENTS: MdsBias = MdsBias::HSM_RELEASE
 
 /// What a close tells of the file.
 fn told(rec: &RecSetattr, file: &OpenFile, agreed: &Agreed) -> CloseAttr {
+    if agreed.has(ConnectFlags::RDONLY) {
+        return CloseAttr::default();
+    }
     let bias = MdsBias::from_bits_retain(rec.sa_bias.get());
     let news = MdsBias::DATA_MODIFIED | MdsBias::CLOSE_UPDATE_TIMES;
     let valid = rec.valid();

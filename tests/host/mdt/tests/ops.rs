@@ -299,6 +299,25 @@ fn read_only() {
         group: None,
     };
     assert_eq!(ro.mdc.create(&d, &w.cred), Err(EROFS));
+    let f = w.look(Fid::ROOT, "f").unwrap();
+    let read = OpenWish {
+        parent: Fid::ROOT,
+        name: b"f",
+        fid: f.fid,
+        flags: OpenFlags::FMODE_READ,
+        mode: 0,
+        umask: 0,
+        layout: &[],
+        group: None,
+    };
+    let mut o = ro.mdc.open(&read, &w.cred).unwrap();
+    o.found.lock = None;
+    ro.mdc.close(o.handle.unwrap(), Some(&f), &f.fid);
+    let write = OpenWish {
+        flags: OpenFlags::FMODE_WRITE,
+        ..read
+    };
+    assert_eq!(ro.mdc.open(&write, &w.cred).err(), Some(EROFS));
     assert_eq!(
         ro.mdc
             .unlink(Fid::ROOT, b"f", Fid::ZERO, false, None, &w.cred),
@@ -324,6 +343,17 @@ fn squashed() {
     let e = w.mkdir(d.fid, "e").unwrap();
     assert_eq!((e.uid, e.gid), (99, 98));
     assert_eq!(w.mdt.set_param("nothing", ""), Err(ENOENT));
+    let param = |n: &str| format!("mdt/{}/{n}", w.mdt.name());
+    assert_eq!(
+        kapi::params::read(&param("root_squash")).unwrap(),
+        "99:98\n"
+    );
+    assert_eq!(kapi::params::write(&param("root_squash"), "x"), Err(EINVAL));
+    kapi::params::write(&param("root_squash"), "0:0").unwrap();
+    w.mkdir(Fid::ROOT, "f").unwrap();
+    assert!(kapi::params::read(&param("md_stats"))
+        .unwrap()
+        .contains("mkdir"));
     w.stop();
 }
 

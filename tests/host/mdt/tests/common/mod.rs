@@ -146,6 +146,15 @@ impl Striped {
             nids.push(oss.nid, GFP_KERNEL).unwrap();
             w.mdt.add_ost(index.into(), nids).unwrap();
         }
+        // Until then files would have to wait for their objects.
+        for o in &w.mdt.lod().osts().unwrap() {
+            for _ in 0..10_000 {
+                if o.view().ready > 0 {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
         Striped { w, oss, osts }
     }
 
