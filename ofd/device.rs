@@ -67,7 +67,6 @@ pub struct Ofd {
     stats: Arc<Stats>,
     pool: Arc<PagePool>,
     sequences: Arc<SeqServer>,
-    fld: Arc<Fld>,
     pub(crate) groups: Arc<Groups>,
     pub(crate) tunables: Tunables,
     /// None before the start and after the end.
@@ -103,7 +102,6 @@ impl Ofd {
                 stats,
                 pool,
                 sequences,
-                fld,
                 groups,
                 tunables: Tunables {
                     brw_size: Atomic::<u32>::new(BRW_SIZE),
@@ -225,7 +223,6 @@ impl Ofd {
             opcode::OST_SET_INFO => info::set(self, req),
             opcode::OST_QUOTACTL => quota::serve(self, req),
             opcode::SEQ_QUERY => target::seq::serve(req, Some(&self.sequences), None),
-            opcode::FLD_QUERY | opcode::FLD_READ => self.fld.serve(req),
             _ => Err(EOPNOTSUPP),
         }
     }

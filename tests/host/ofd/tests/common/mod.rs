@@ -43,12 +43,12 @@ pub fn nid(a: u8, b: u8) -> Nid {
 }
 
 /// Its name: tests run at the same time.
-pub fn name(id: u8) -> String {
+pub fn ost_name(id: u8) -> String {
     format!("test{id}-OST0003")
 }
 
 pub fn uuid(id: u8) -> ClientUuid {
-    ClientUuid::new(format!("{}_UUID", name(id)).as_bytes()).unwrap()
+    ClientUuid::new(format!("{}_UUID", ost_name(id)).as_bytes()).unwrap()
 }
 
 fn limits() -> Limits {
@@ -121,7 +121,7 @@ impl Oss {
         let sequences: Arc<dyn SuperSource> = Arc::new(sequences, GFP_KERNEL).unwrap();
         let ranges: Arc<dyn RangeSource> = Arc::new(ranges, GFP_KERNEL).unwrap();
         let config = OfdConfig {
-            name: bytes(name(self.id).as_bytes()),
+            name: bytes(ost_name(self.id).as_bytes()),
             uuid: uuid(self.id),
             index: INDEX,
             sequences,
