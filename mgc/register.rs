@@ -5,6 +5,7 @@
 use crate::client::Mgc;
 use kapi::prelude::*;
 use ptlrpc::call::CallOptions;
+use ptlrpc::import::State;
 use ptlrpc::message::Msg;
 use wire::connect::ConnectFlags;
 use wire::disk::mountdata::LddFlags;
@@ -158,6 +159,10 @@ impl Mgc {
         };
         let ready = Arc::new(ready, GFP_KERNEL)?;
         self.set_ready(&name, Some(ready.clone()))?;
+        if self.import().state() != State::Full {
+            // It is told when the connection is there; nobody waits for that.
+            return Err(ENOTCONN);
+        }
         self.send_ready(&ready, false)
     }
 

@@ -46,7 +46,10 @@ impl MgcTable {
             s.users += 1;
             return Ok((key, s.mgc.clone()));
         }
-        let mgc = Mgc::start(&up.server, MgcConfig::new(peers))?;
+        let mut config = MgcConfig::new(peers);
+        // Who opens a link has waited for the MGS.
+        config.patience = Duration::from_secs(1);
+        let mgc = Mgc::start(&up.server, config)?;
         let added = up
             .node()
             .devices
@@ -256,6 +259,11 @@ impl MgsLink {
             e,
             format_args!("the MGS does not register {name} ({e:?}): see dmesg of the MGS node"),
         )
+    }
+
+    /// Whether the MGS has heard of the target as the mount options have it.
+    pub(crate) fn has_registered(&self) -> bool {
+        !self.away
     }
 
     /// Reads a log, and follows it; `copies` serves while the MGS is away.

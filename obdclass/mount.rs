@@ -223,6 +223,9 @@ impl Mount {
             let running = Running::start(&self.in_use, o, &osd, link, why)?;
             link.ready(running.instance());
             parts.service = Some(running);
+            if link.has_registered() {
+                mountdata::registered(&osd)?;
+            }
         }
         pr_info!("{}: {} is mounted\n", svname, o.device);
         *self.osd.lock() = Some(osd);

@@ -5,6 +5,8 @@
 use crate::options::{Options, Role};
 use crate::text::Why;
 use kapi::prelude::*;
+use osd::Device;
+use target::local;
 use wire::disk::mountdata::{LddFlags, LustreDiskData, INDEX_UNASSIGNED, MOUNT_DATA_FILE};
 
 /// The longest file that is read.
@@ -56,6 +58,37 @@ pub fn check(bytes: &[u8], options: &Options, why: &mut Why) -> Result {
         );
     }
     Ok(())
+}
+
+/// Where `ldd_flags` is.
+const FLAGS_AT: u64 = 20;
+
+/// The target is registered: what had to be told to the MGS has been.
+///
+/// # Errors
+/// `EIO`, `ENOSPC`, `ENOMEM`.
+pub(crate) fn registered(osd: &Arc<dyn Device>) -> Result {
+    let mut file = local::root(osd)?;
+    for name in FILE.split('/') {
+        match local::find(osd, &file, name.as_bytes())? {
+            Some(f) => file = f,
+            None => return Ok(()),
+        }
+    }
+    let mut flags = [0; 4];
+    if file.read(FLAGS_AT, &mut flags)? != flags.len() {
+        return Err(EINVAL);
+    }
+    let old = LddFlags::from_bits_retain(u32::from_le_bytes(flags));
+    if !old.contains(LddFlags::UPDATE) {
+        return Ok(());
+    }
+    let new = (old - LddFlags::UPDATE).bits().to_le_bytes();
+    let mut plan = osd.plan()?;
+    plan.write(&file, FLAGS_AT, new.len())?;
+    let mut tx = plan.start()?;
+    tx.write(&file, FLAGS_AT, &new)?;
+    tx.stop()
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ pub fn attach_loop(file: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).trim().to_string())
 }
 
-/// Gives a loop device back.
+/// Gives a loop device back; one that is mounted goes when it is unmounted.
 pub fn detach_loop(device: &str) {
     let done = std::process::Command::new("losetup")
         .args(["--detach", device])

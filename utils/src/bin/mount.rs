@@ -93,7 +93,8 @@ fn mount_server(cli: &Cli) -> Result<()> {
         dev = attach_loop(&dev)?;
     }
     let mounted = mount_device(cli, &admin, &mut t, &dev);
-    if mounted.is_err() && file && !cli.fake {
+    if file && !cli.fake {
+        // At once if it is not mounted; else when it is unmounted.
         detach_loop(&dev);
     }
     mounted
