@@ -8,8 +8,8 @@ use kapi::prelude::*;
 
 /// Pages of a buffer: those of an MD, and one more for data that begin within a page.
 const BUFFER: usize = MD_SIZE / PAGE_SIZE;
-/// Buffers that are kept.
-const KEPT: usize = 64;
+/// Buffers that are kept: enough for what is usually under way, little beside a server's memory.
+const KEPT: usize = 16;
 /// Below this it is cheaper to make new ones.
 const SMALL: usize = BUFFER / 4;
 
