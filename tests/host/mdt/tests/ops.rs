@@ -9,10 +9,14 @@ use kapi::prelude::*;
 use lustre_client::attr::{S_IFDIR, S_IFLNK, S_IFREG};
 use lustre_client::cred::Cred;
 use lustre_client::mdc::{NewNode, OpenWish, SetAttr};
-use stack::TestClient;
-use wire::fid::Fid;
-use wire::mdt::{InodeFlags, OpenFlags};
+use lustre_client::rpc;
+use stack::{ServerNode, TestClient};
+use wire::fid::{Fid, LuFid};
+use wire::mdt::{GetinfoFid2path, InodeFlags, OpenFlags};
+use wire::msg::MDS_VERSION;
 use wire::obdo::ObdMd;
+use wire::opcode::MDS_GET_INFO;
+use zerocopy::{FromBytes, IntoBytes};
 
 #[test]
 fn mount() {
@@ -374,5 +378,92 @@ fn large_directory() {
     let names = w.names(d.fid);
     assert_eq!(names.len(), 502);
     assert!(names.windows(2).all(|p| p[0] < p[1]));
+    w.stop();
+}
+
+/// The path of an object below a client's root, by one of its links; the number to go on with.
+fn path(w: &World, fid: Fid, root: Fid, link: u32, room: u32) -> Result<(String, u32)> {
+    let ask = GetinfoFid2path {
+        gf_fid: fid.into(),
+        gf_recno: u64::MAX.into(),
+        gf_linkno: link.into(),
+        gf_pathlen: room.into(),
+    };
+    let mut key = b"fid2path\0\0\0\0\0\0\0\0".to_vec();
+    key.extend_from_slice(ask.as_bytes());
+    key.extend_from_slice(LuFid::from(root).as_bytes());
+    let len = 32 + room;
+    let m = rpc::request(MDS_GET_INFO, MDS_VERSION, &[&key, &len.to_le_bytes()])?;
+    let r = w.c.raw(m, None)?.check()?;
+    let b = r.msg.buf(1).unwrap();
+    assert_eq!(b.len(), len as usize);
+    let (head, text) = GetinfoFid2path::read_from_prefix(b).unwrap();
+    let end = text.iter().position(|c| *c == 0).unwrap();
+    let text = String::from_utf8(text[..end].to_vec()).unwrap();
+    Ok((text, head.gf_linkno.get()))
+}
+
+#[test]
+fn paths() {
+    let w = World::new();
+    let a = w.mkdir(Fid::ROOT, "a").unwrap();
+    let b = w.mkdir(a.fid, "long-name").unwrap();
+    let f = w.create(b.fid, "f");
+    let root = Fid::ROOT;
+    let link = w.c.mdc.link(f.fid, root, b"g", (None, None), &w.cred);
+    link.unwrap();
+    let of = |fid, link| path(&w, fid, root, link, 4096);
+    assert_eq!(of(root, 0), Ok((String::new(), 0)));
+    assert_eq!(of(b.fid, 0), Ok(("a/long-name".into(), 0)));
+    assert_eq!(of(f.fid, 0), Ok(("a/long-name/f".into(), 1)));
+    assert_eq!(of(f.fid, 1), Ok(("g".into(), 1)));
+    assert_eq!(of(f.fid, 7), Ok(("a/long-name/f".into(), 7)));
+    assert_eq!(of(Fid::new(f.fid.seq, 0x7000_0000), 0), Err(ENOENT));
+    assert_eq!(path(&w, f.fid, root, 0, 10), Err(EOVERFLOW));
+    assert_eq!(path(&w, f.fid, root, 0, 13), Err(EOVERFLOW));
+    assert_eq!(path(&w, f.fid, root, 0, 14).unwrap().0, "a/long-name/f");
+    assert_eq!(path(&w, f.fid, root, 0, 2), Err(EOVERFLOW));
+    assert_eq!(path(&w, f.fid, root, 0, 4097), Err(EINVAL));
+    assert_eq!(path(&w, f.fid, a.fid, 0, 4096), Err(EXDEV));
+    // With a directory in place of the root.
+    assert_eq!(w.c.mdc.root(Some("/a")).unwrap(), a.fid);
+    assert_eq!(path(&w, f.fid, a.fid, 0, 4096).unwrap().0, "long-name/f");
+    assert_eq!(path(&w, f.fid, a.fid, 1, 4096), Err(ENOENT));
+    w.stop();
+}
+
+/// What was done is there in the next life, whose numbers are others.
+#[test]
+fn another_life() {
+    let store = osd_memory::device();
+    let node = ServerNode::start();
+    let mdt = node.mdt(store.clone());
+    let c = TestClient::connect(&node);
+    let fsname = node.fsname.clone();
+    let w = World {
+        node,
+        mdt,
+        c,
+        cred: Cred::root(),
+    };
+    let d = w.mkdir(Fid::ROOT, "d").unwrap();
+    let f = w.create(d.fid, "f");
+    let last = w.mdt.target().last_transno();
+    w.stop();
+    let mut node = ServerNode::start();
+    node.fsname = fsname;
+    let mdt = node.mdt(store);
+    assert!(mdt.target().last_transno() > last + (1 << 31));
+    let c = TestClient::connect(&node);
+    let w = World {
+        node,
+        mdt,
+        c,
+        cred: Cred::root(),
+    };
+    assert_eq!(w.look(Fid::ROOT, "d").unwrap().fid, d.fid);
+    assert_eq!(w.look(d.fid, "f").unwrap().fid, f.fid);
+    let g = w.create(d.fid, "g");
+    assert!(g.fid.seq > f.fid.seq);
     w.stop();
 }
