@@ -126,10 +126,8 @@ void lustre_kapi_params_remove(const char *path)
 	}
 	mutex_unlock(&params_lock);
 	/* Waits for callbacks, which may make or remove parameters. */
-	if (gone) {
-		debugfs_remove(gone);
-		dput(gone);
-	}
+	debugfs_remove(gone);
+	dput(gone);
 	kfree(copy);
 }
 
