@@ -277,7 +277,7 @@ impl Mgc {
 
     /// Follows the log of a target or of the clients of a file system: reads it, tells
     /// `follower`, and goes on so whenever it changes, until [`Mgc::unfollow`]. If the MGS cannot
-    /// be asked, the copy in `copies` serves until it can.
+    /// be asked, the copy in `copies` serves until it can; with an MGS on this node there are none.
     ///
     /// # Errors
     /// `ENOENT`: there is no such log, or no copy. `EINVAL`: it cannot be read. Those of the
@@ -288,6 +288,7 @@ impl Mgc {
         copies: Option<Arc<Copies>>,
         follower: Arc<dyn Follower>,
     ) -> Result<Arc<Follow>> {
+        let copies = self.useful(copies);
         let f = Follow::new(name, MgsConfigType::Config, false, copies, follower)?;
         self.begin_to_follow(f)
     }
@@ -301,8 +302,15 @@ impl Mgc {
         copies: Option<Arc<Copies>>,
         follower: Arc<dyn Follower>,
     ) -> Result<Arc<Follow>> {
+        let copies = self.useful(copies);
         let f = Follow::new(b"params", MgsConfigType::Params, true, copies, follower)?;
         self.begin_to_follow(f)
+    }
+
+    /// Copies are for an MGS that may be away. That of this node may be on the very same store,
+    /// where the copy of a log would take the place of the log itself.
+    fn useful(&self, copies: Option<Arc<Copies>>) -> Option<Arc<Copies>> {
+        copies.filter(|_| !self.import.config().peers.contains(&Nid::LO))
     }
 
     fn begin_to_follow(&self, f: Arc<Follow>) -> Result<Arc<Follow>> {
@@ -332,10 +340,11 @@ impl Mgc {
         }
     }
 
-    /// Follows a log no longer. A call of its follower that is under way may still come to its
-    /// end after this.
+    /// Follows a log no longer: its follower is not being told, and will not be, when this
+    /// returns.
     pub fn unfollow(&self, f: &Arc<Follow>) {
         self.news.follows.lock().retain(|x| !Arc::ptr_eq(x, f));
+        f.close();
     }
 
     pub(crate) fn set_ready(&self, name: &SvName, ready: Option<Arc<Ready>>) -> Result {

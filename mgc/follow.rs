@@ -16,7 +16,8 @@ use wire::mgs::{config_lock_name, MgsConfigType};
 /// Gets what a log says.
 pub trait Follower: Send + Sync {
     /// This is what the log says now, all of it: after the first reading, and whenever it has
-    /// changed. Called by one thread at a time. After an error it comes again before long.
+    /// changed. Called by one thread at a time, which must not end the following. After an error
+    /// it comes again before long.
     ///
     /// # Errors
     /// Whatever kept it from being taken; the first one fails [`crate::Mgc::follow`].
@@ -44,6 +45,9 @@ pub struct Follow {
     /// The records of the latest reading. Held while it is read and taken.
     #[pin]
     records: Mutex<Option<KVVec<u8>>>,
+    /// Whether nobody is to be told any more. Held while the follower is told.
+    #[pin]
+    closed: Mutex<bool>,
 }
 
 impl Follow {
@@ -67,6 +71,7 @@ impl Follow {
                 follower,
                 lost: Atomic::<bool>::new(true),
                 records <- new_mutex!(None),
+                closed <- new_mutex!(false),
             }),
             GFP_KERNEL,
         )
@@ -84,6 +89,19 @@ impl Follow {
 
     pub(crate) fn is_of(&self, res: &ResId) -> bool {
         self.res == *res
+    }
+
+    /// Tells the follower no more; it is not being told when this returns.
+    pub(crate) fn close(&self) {
+        *self.closed.lock() = true;
+    }
+
+    fn tell(&self, config: &Config) -> Result {
+        let closed = self.closed.lock();
+        if *closed {
+            return Err(ESHUTDOWN);
+        }
+        self.follower.changed(config)
     }
 
     pub(crate) fn set_lost(&self) {
@@ -146,7 +164,7 @@ impl Follow {
                 pr_err!("{}: no copy is kept: {:?}\n", self.name(), e);
             }
         }
-        if let Err(e) = self.follower.changed(&config) {
+        if let Err(e) = self.tell(&config) {
             self.set_lost();
             return Err(e);
         }

@@ -12,6 +12,7 @@ mod copy;
 mod fs;
 mod llog;
 mod nidtbl;
+mod param_calls;
 mod params;
 mod register;
 mod revoke;

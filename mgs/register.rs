@@ -285,17 +285,18 @@ impl Mgs {
                 other => other?,
             }
         };
-        let changed = self.change_logs(&fs, r);
-        if !matches!(changed, Ok(false)) {
+        let mut touched = false;
+        let done = self.change_logs(&fs, r, &mut touched);
+        if touched {
             // Also after an error: part of it may be there.
             let ns = req.target.namespace();
             self.revoker.now(ns, topic(fs.name, MgsConfigType::Config));
         }
-        changed.map(drop)
+        done
     }
 
-    /// Writes what a registration says; false: there was nothing to write.
-    fn change_logs(&self, fs: &Fs, r: &mut Registration) -> Result<bool> {
+    /// Writes what a registration says. `touched`: logs may have changed, whatever it returns.
+    fn change_logs(&self, fs: &Fs, r: &mut Registration, touched: &mut bool) -> Result {
         let mut state = fs.state.lock();
         let asked = LddFlags::WRITECONF | LddFlags::UPDATE;
         if !r.flags.intersects(asked) {
@@ -308,8 +309,7 @@ impl Mgs {
                     );
                     return Err(ENOENT);
                 }
-                r.answer(None, None)?;
-                return Ok(false);
+                return r.answer(None, None);
             }
             pr_warn!(
                 "MGS: the log of the clients of {} is gone, it is made again\n",
@@ -345,6 +345,7 @@ impl Mgs {
         }
         let mut known = known;
         if whole {
+            *touched = true;
             if name.kind == SvKind::Mdt && name.index == 0 {
                 pr_warn!(
                     "MGS: the logs of {} are erased; all its targets must register\n",
@@ -386,7 +387,10 @@ impl Mgs {
             }
             Ok(())
         };
-        let written = write().and_then(|()| batch.commit());
+        let written = write().and_then(|()| {
+            *touched = true;
+            batch.commit()
+        });
         if let Err(e) = written {
             state.step = step;
             return Err(e);
@@ -397,8 +401,7 @@ impl Mgs {
             LddFlags::VIRGIN | LddFlags::UPDATE | LddFlags::NEED_INDEX | LddFlags::WRITECONF,
         );
         r.flags.insert(LddFlags::REWRITE_LDD);
-        r.answer(Some(&name), Some(&uuid))?;
-        Ok(true)
+        r.answer(Some(&name), Some(&uuid))
     }
 
     fn erase_all(&self, fs: FsName) -> Result {

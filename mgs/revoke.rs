@@ -94,9 +94,11 @@ impl Revoker {
             let mut st = self.state.lock();
             // Whoever waits for the lock has not got it: that comes after what was written, and
             // one turn is enough for all.
-            if st.asked.contains(&topic) || st.asked.push(topic, GFP_KERNEL).is_err() {
+            if st.asked.contains(&topic) {
                 return;
             }
+            // Without memory each takes a turn of his own.
+            let _ = st.asked.push(topic, GFP_KERNEL);
         }
         let lock = ns.lock_local(
             &ResId(topic),

@@ -305,3 +305,18 @@ impl Drop for Peer {
         self.node.lnet().stop();
     }
 }
+
+/// The steps of a log's markers.
+pub fn steps(bytes: &[u8]) -> Vec<u32> {
+    let mut out = Vec::new();
+    for chunk in bytes[8192..].chunks(8192) {
+        for rec in Records::new(chunk)
+            .map(|r| r.unwrap())
+            .filter(|r| !r.is_pad())
+        {
+            let cfg = Cfg::parse(rec.payload).unwrap();
+            out.extend(cfg.marker().map(|m| m.cm_step.get()));
+        }
+    }
+    out
+}
