@@ -105,6 +105,7 @@ struct Events {
 
 impl ImportEvents for Events {
     fn active(&self, _: &ConnectData) {
+        self.locks.connected();
         self.news.tell(|w| {
             w.stale = true;
             w.announce = true;
@@ -112,7 +113,7 @@ impl ImportEvents for Events {
     }
 
     fn evicted(&self) {
-        self.locks.cache().invalidate();
+        self.locks.evicted();
         self.news.all_lost();
     }
 }

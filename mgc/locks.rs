@@ -18,6 +18,8 @@ use wire::opcode::{portal, LDLM_BL_CALLBACK, LDLM_CANCEL, LDLM_CP_CALLBACK, LDLM
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Logs that are followed at the most.
 const MAX_LOCKS: usize = 4096;
+/// Locks that one request gives up.
+const CANCELS_AT_ONCE: usize = 256;
 
 /// Hears which locks are taken away.
 pub(crate) trait Lost: Send + Sync {
@@ -40,34 +42,72 @@ impl CacheOps for Ops {
     }
 }
 
-/// Sends cancels. The import is set once, when it is there.
+/// Locks that the server may not know to be given up.
+#[pin_data]
+struct Unsure {
+    #[pin]
+    cookies: Mutex<KVec<u64>>,
+}
+
+/// Sends cancels. One that is lost with a connection that comes back is sent again: the server
+/// still has the lock, and others wait for it.
 #[pin_data]
 struct Cancels {
+    /// Set once, when it is there.
     #[pin]
     import: SpinLock<Option<Arc<Import>>>,
+    unsure: Arc<Unsure>,
+}
+
+impl Cancels {
+    fn send(&self, cookies: &[u64]) -> Result {
+        let import = self.import.lock().clone().ok_or(ENOTCONN)?;
+        let len = msg::request_len(cookies.len());
+        let mut m = Msg::request(LDLM_CANCEL, DLM_VERSION, &[u32::try_from(len)?])?;
+        let buf = m.buf_mut(1).ok_or(EPROTO)?;
+        msg::request(buf, 0, None, None, cookies)?;
+        let mut o = CallOptions::new(&[])?;
+        o.portal = Some(portal::LDLM_CANCEL_REQUEST);
+        o.reply_portal = Some(portal::LDLM_CANCEL_REPLY);
+        o.no_resend = true;
+        o.no_delay = true;
+        let mut sent: KVec<u64> = KVec::new();
+        sent.extend_from_slice(cookies, GFP_KERNEL)?;
+        let unsure = self.unsure.clone();
+        let done = move |outcome: Outcome| {
+            if outcome.is_ok() {
+                unsure.cookies.lock().retain(|c| !sent.contains(c));
+            }
+        };
+        import.call_async(m, o, None, KBox::new(done, GFP_KERNEL)?)
+    }
+
+    /// The connection is back, and the server knows us.
+    fn send_again(&self) {
+        let mut all: KVec<u64> = KVec::new();
+        if all
+            .extend_from_slice(&self.unsure.cookies.lock(), GFP_KERNEL)
+            .is_err()
+        {
+            return;
+        }
+        for some in all.chunks(CANCELS_AT_ONCE) {
+            if let Err(e) = self.send(some) {
+                pr_debug!("cancels wait: {:?}\n", e);
+            }
+        }
+    }
 }
 
 impl CancelSender for Cancels {
     fn cancel(&self, cookies: &[u64]) {
-        let Some(import) = self.import.lock().clone() else {
-            return;
-        };
-        let send = || -> Result {
-            let len = msg::request_len(cookies.len());
-            let mut m = Msg::request(LDLM_CANCEL, DLM_VERSION, &[u32::try_from(len)?])?;
-            let buf = m.buf_mut(1).ok_or(EPROTO)?;
-            msg::request(buf, 0, None, None, cookies)?;
-            let mut o = CallOptions::new(&[])?;
-            o.portal = Some(portal::LDLM_CANCEL_REQUEST);
-            o.reply_portal = Some(portal::LDLM_CANCEL_REPLY);
-            // The locks go with the connection.
-            o.no_resend = true;
-            o.no_delay = true;
-            let done: KBox<dyn Once<Outcome>> = KBox::new(|_: Outcome| {}, GFP_KERNEL)?;
-            import.call_async(m, o, None, done)
-        };
-        if let Err(e) = send() {
-            pr_debug!("cancels are lost: {:?}\n", e);
+        let noted = self
+            .unsure
+            .cookies
+            .lock()
+            .extend_from_slice(cookies, GFP_KERNEL);
+        if let Err(e) = noted.map_err(Error::from).and_then(|()| self.send(cookies)) {
+            pr_debug!("cancels wait: {:?}\n", e);
         }
     }
 }
@@ -81,9 +121,16 @@ pub(crate) struct Locks {
 
 impl Locks {
     pub(crate) fn new(lost: Arc<dyn Lost>) -> Result<Locks> {
+        let unsure = Arc::pin_init(
+            pin_init!(Unsure {
+                cookies <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )?;
         let sender = Arc::pin_init(
             pin_init!(Cancels {
                 import <- new_spinlock!(None),
+                unsure,
             }),
             GFP_KERNEL,
         )?;
@@ -100,6 +147,17 @@ impl Locks {
 
     pub(crate) fn set_import(&self, import: Option<Arc<Import>>) {
         *self.sender.import.lock() = import;
+    }
+
+    /// The connection is back, and our locks with it.
+    pub(crate) fn connected(&self) {
+        self.sender.send_again();
+    }
+
+    /// The MGS has forgotten us.
+    pub(crate) fn evicted(&self) {
+        self.sender.unsure.cookies.lock().clear();
+        self.cache.invalidate();
     }
 
     pub(crate) fn cache(&self) -> &Cache {
