@@ -92,8 +92,8 @@ struct MdtState {
     desc: Desc,
     osts: KVec<Ost>,
     params: KVec<Text>,
-    /// Parameters that were set.
-    params_done: usize,
+    /// Parameters as they were set last.
+    params_set: KVec<Text>,
     /// While it runs.
     mdt: Option<Arc<Mdt>>,
     osps: KVec<(u32, DeviceEntry)>,
@@ -160,7 +160,14 @@ impl MdtSide {
                 state.osps.push((i, entry), GFP_KERNEL)?;
             }
         }
-        for param in state.params.iter().skip(state.params_done) {
+        // A new value stands in the place of the old one, not behind it.
+        let is_set = |p: &Text| state.params_set.iter().any(|s| s.as_str() == p.as_str());
+        let mut set = KVec::new();
+        for param in state.params.iter() {
+            set.push(Text::copy(param.as_str())?, GFP_KERNEL)?;
+            if is_set(param) {
+                continue;
+            }
             let Some((name, value)) = param.as_str().split_once('=') else {
                 continue;
             };
@@ -169,7 +176,7 @@ impl MdtSide {
                 pr_warn!("{}: parameter {}: {:?}\n", me, param, e);
             }
         }
-        state.params_done = state.params.len();
+        state.params_set = set;
         Ok(())
     }
 }
@@ -310,7 +317,7 @@ impl Running {
                     desc: Desc::default(),
                     osts: KVec::new(),
                     params: KVec::new(),
-                    params_done: 0,
+                    params_set: KVec::new(),
                     mdt: None,
                     osps: KVec::new(),
                 }),
