@@ -47,6 +47,8 @@ pub fn node(nid: Nid) -> Arc<Node> {
     c.privileged = false;
     let mut limits = Limits::DEFAULT;
     limits.at.min = 1;
+    // Pings tell sooner that somebody is away.
+    limits.obd_timeout = 4;
     Node::start(&Lnet::start(c).unwrap(), limits).unwrap()
 }
 
