@@ -261,7 +261,11 @@ impl Service for Ofd {
             let time = begun.elapsed().as_micros();
             self.stats.add(op, u64::try_from(time).unwrap_or(u64::MAX));
         }
-        served
+        match served {
+            // The OST stops: the client is to ask the next life of it.
+            Err(e) if e == ESHUTDOWN => Ok(Served::Drop),
+            other => other,
+        }
     }
 
     fn is_high_priority(&self, target: &Arc<Target>, req: &ServerRequest) -> bool {
