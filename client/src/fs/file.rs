@@ -267,7 +267,14 @@ impl Mount {
         let known = match (wrote, f.inode.last_attr(), f.inode.last_striped()) {
             (true, Some(a), Some(s)) => {
                 let mut a = a;
-                s.known().merge(&mut a);
+                let data = s.known();
+                data.merge(&mut a);
+                // What was known of the MDT is as old as the lock on it; times that were set
+                // since then, to whatever they were set, are with the data.
+                a.mtime = data.mtime;
+                if data.atime != 0 {
+                    a.atime = data.atime;
+                }
                 Some(a)
             }
             _ => None,
