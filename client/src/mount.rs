@@ -29,6 +29,8 @@ pub struct MountOptions {
     pub checksums: bool,
     /// Bytes of clean data that are kept.
     pub cache: usize,
+    /// Bytes of each OST that are dirty at the most.
+    pub dirty: u64,
     /// How long servers may take to answer the first time.
     pub timeout: Duration,
     /// File locks are the file system's, not this host's alone.
@@ -40,11 +42,20 @@ impl Default for MountOptions {
         MountOptions {
             read_only: false,
             checksums: true,
-            cache: 256 << 20,
+            cache: (memory() / 8).clamp(32 << 20, 256 << 20) as usize,
+            dirty: (memory() / 32).clamp(8 << 20, 64 << 20),
             timeout: Duration::from_secs(60),
             flock: true,
         }
     }
+}
+
+/// Bytes of memory that this host has.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.map_or(1 << 30, |k| k.saturating_mul(1024))
 }
 
 struct NoEvents;
@@ -169,7 +180,7 @@ impl Mount {
         let clean = StdArc::new(CleanCache::new(options.cache));
         let mut osts = BTreeMap::new();
         for t in config.osts().iter().filter(|t| !t.inactive) {
-            match Ost::new(node, t, &uuid, &clean, tell(&inodes), options.checksums) {
+            match Ost::new(node, t, &uuid, &clean, tell(&inodes), &options) {
                 Ok(o) => {
                     osts.insert(t.index, o);
                 }
@@ -260,8 +271,8 @@ impl Mount {
                 continue;
             }
             let tell = tell(&self.inodes);
-            let checksums = self.options.checksums;
-            let ost = Ost::new(&self.node, t, &self.uuid, &self.clean, tell, checksums)?;
+            let (node, clean) = (&self.node, &self.clean);
+            let ost = Ost::new(node, t, &self.uuid, clean, tell, &self.options)?;
             let mut all = self.osts.write().unwrap_or_else(|e| e.into_inner());
             all.insert(t.index, ost);
         }
@@ -293,9 +304,12 @@ impl Mount {
                 pr_err!("the configuration's thread ended by panic\n");
             }
         }
-        for o in self.osts() {
-            o.stop();
-        }
+        let osts = self.osts();
+        std::thread::scope(|s| {
+            for o in &osts {
+                s.spawn(|| o.stop());
+            }
+        });
         self.mdc.target().stop();
         if let Some(m) = &self.mgc {
             m.stop();

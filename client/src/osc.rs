@@ -18,6 +18,7 @@ pub use window::WINDOW;
 use crate::config::TargetConfig;
 use crate::mdc::peers;
 use crate::mgc::VERSION;
+use crate::mount::MountOptions;
 use crate::node::ClientNode;
 use crate::rpc;
 use crate::target::{Target, TargetEvents};
@@ -46,6 +47,9 @@ const BRW_SIZE: u32 = 4 << 20;
 const IN_FLIGHT: usize = 8;
 /// Dirty data are not kept longer than this.
 const DIRTY_AGE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// So many objects that were changed last are kept in mind.
+const NEWEST: usize = 16;
 
 /// A lock that a panic elsewhere does not spoil further.
 pub(crate) fn guard<T>(m: &StdMutex<T>) -> StdGuard<'_, T> {
@@ -166,8 +170,8 @@ pub struct Ost {
     checksums: bool,
     /// The OST has forgotten us, and all locks go.
     evicting: AtomicBool,
-    /// The last transaction, and an object that it changed.
-    newest: StdMutex<Option<(u64, StdArc<Object>)>>,
+    /// Objects that were changed last, the last one at the end.
+    newest: StdMutex<VecDeque<StdArc<Object>>>,
     stopping: AtomicBool,
     thread: StdMutex<Option<std::thread::JoinHandle<()>>>,
 }
@@ -213,7 +217,7 @@ impl TargetEvents for Link {
         if let Some(ost) = self.0.upgrade() {
             ost.evicting.store(true, Ordering::Release);
             // Its numbers begin anew, perhaps.
-            let before = guard(&ost.newest).take();
+            let before = std::mem::take(&mut *guard(&ost.newest));
             drop(before);
         }
     }
@@ -236,7 +240,7 @@ impl Ost {
         uuid: &str,
         clean: &StdArc<CleanCache>,
         tell: Tell,
-        checksums: bool,
+        options: &MountOptions,
     ) -> Result<StdArc<Ost>> {
         let mut f = ConnectFlags::GRANT
             | ConnectFlags::VERSION
@@ -255,7 +259,7 @@ impl Ost {
             | ConnectFlags::SHORTIO
             | ConnectFlags::HPREQ_CHECK1
             | ConnectFlags::FLAGS2;
-        f.set(ConnectFlags::CKSUM, checksums);
+        f.set(ConnectFlags::CKSUM, options.checksums);
         let mut wanted = ConnectData::default();
         wanted.set_flags(
             f,
@@ -284,7 +288,7 @@ impl Ost {
             uuid: config.uuid.clone(),
             target: OnceLock::new(),
             objects: StdMutex::default(),
-            grant: StdMutex::default(),
+            grant: StdMutex::new(Grant::new(options.dirty)),
             freed: StdCondvar::new(),
             queue: StdMutex::default(),
             work: StdCondvar::new(),
@@ -292,9 +296,9 @@ impl Ost {
             reads: Tickets::new(IN_FLIGHT),
             clean: clean.clone(),
             tell,
-            checksums,
+            checksums: options.checksums,
             evicting: AtomicBool::new(false),
-            newest: StdMutex::new(None),
+            newest: StdMutex::default(),
             stopping: AtomicBool::new(false),
             thread: StdMutex::new(None),
         });
@@ -480,27 +484,39 @@ impl Ost {
     /// synced that was changed last, with which all before it is on disk.
     ///
     /// # Errors
-    /// Why it is not.
+    /// Why it is not. Objects that are gone need not be.
     pub fn sync_all(&self) -> Result {
+        let gone_is_fine = |r: Result| match r {
+            Err(e) if e == ENOENT => Ok(()),
+            r => r,
+        };
+        let mut all = self.objects();
         let mut done = Ok(());
-        for o in self.objects() {
-            done = done.and(o.flush());
+        for o in &all {
+            done = done.and(gone_is_fine(o.flush()));
         }
-        let newest = guard(&self.newest).as_ref().map(|n| n.1.clone());
-        match newest {
-            Some(o) => done.and(o.sync()),
-            None => done,
+        all.extend(guard(&self.newest).iter().cloned());
+        all.sort_by_key(|o| std::cmp::Reverse(o.transno()));
+        // Once one is on disk the others ask for nothing.
+        for o in &all {
+            done = done.and(gone_is_fine(o.sync()));
         }
+        done
     }
 
     /// An object was changed by a transaction.
-    fn note_change(&self, o: &StdArc<Object>, transno: u64) {
+    fn note_change(&self, o: &StdArc<Object>) {
         let mut n = guard(&self.newest);
-        if n.as_ref().is_none_or(|n| n.0 <= transno) {
-            let before = n.replace((transno, o.clone()));
-            drop(n);
-            drop(before);
+        if n.back().is_some_and(|last| StdArc::ptr_eq(last, o)) {
+            return;
         }
+        n.push_back(o.clone());
+        let old = match n.len() > NEWEST {
+            true => n.pop_front(),
+            false => None,
+        };
+        drop(n);
+        drop(old);
     }
 
     /// Writes back all there is, gives the locks back and ends the connection.
@@ -516,12 +532,16 @@ impl Ost {
             }
         }
         self.stopping.store(true, Ordering::Release);
-        self.work.notify_all();
         if let Some(t) = self.target.get() {
             t.stop();
         }
         let thread = guard(&self.thread).take();
         if let Some(t) = thread {
+            while !t.is_finished() {
+                // Wakes it, unless it is about to sleep.
+                self.work.notify_all();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             if t.join().is_err() {
                 pr_err!("a flush thread ended by panic\n");
             }

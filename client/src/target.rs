@@ -111,6 +111,12 @@ pub struct Enqueue<'a> {
     pub cred: &'a crate::cred::Cred,
 }
 
+/// Asked now and then while a lock is waited for: whether to give up.
+pub type Enough<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
+
+/// How often.
+const ENOUGH_EVERY: Duration = Duration::from_millis(250);
+
 impl Target {
     /// Begins to connect to a target.
     ///
@@ -187,6 +193,14 @@ impl Target {
     /// # Errors
     /// Those of the connection, what the target answers, and `EPROTO`.
     pub fn enqueue(&self, e: &Enqueue<'_>) -> Result<Enqueued> {
+        self.enqueue_until(e, None)
+    }
+
+    /// The same, until it is enough.
+    ///
+    /// # Errors
+    /// As [`Target::enqueue`], and `EINTR`. A lock that is granted after that goes back.
+    pub fn enqueue_until(&self, e: &Enqueue<'_>, enough: Enough<'_>) -> Result<Enqueued> {
         loop {
             let held = self.locks.prepare(&e.want)?;
             let desc = Desc {
@@ -242,13 +256,26 @@ impl Target {
                 lvb,
             };
             if !self.locks.answered(&held, &a)? {
-                self.locks.wait(&held, None)?;
+                self.wait(&held, enough)?;
             }
             return Ok(Enqueued {
                 lock: Some(held),
                 answer,
                 reply,
             });
+        }
+    }
+
+    fn wait(&self, held: &Held, enough: Enough<'_>) -> Result {
+        let Some(enough) = enough else {
+            return self.locks.wait(held, None);
+        };
+        loop {
+            match self.locks.wait(held, Some(ENOUGH_EVERY)) {
+                Err(e) if e == ETIMEDOUT && enough() => return Err(EINTR),
+                Err(e) if e == ETIMEDOUT => {}
+                r => return r,
+            }
         }
     }
 
@@ -259,13 +286,16 @@ impl Target {
             self.locks.work();
         }
         self.stopping.store(true, Ordering::Release);
-        // Wakes the threads.
-        self.locks.clear();
         let threads = self
             .threads
             .lock()
             .map_or_else(|_| Vec::new(), |mut t| std::mem::take(&mut *t));
         for t in threads {
+            while !t.is_finished() {
+                // Wakes it, unless it is about to sleep.
+                self.locks.clear();
+                std::thread::sleep(Duration::from_millis(1));
+            }
             if t.join().is_err() {
                 pr_err!("a lock thread ended by panic\n");
             }

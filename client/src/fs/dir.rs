@@ -10,6 +10,9 @@ use kapi::prelude::*;
 use std::sync::Arc as StdArc;
 use wire::fid::Fid;
 
+/// So many entries are given at a time.
+const SOME: usize = 256;
+
 /// An open directory.
 pub struct Dir {
     pub(super) inode: StdArc<Inode>,
@@ -112,7 +115,43 @@ impl Mount {
     }
 }
 
+/// The next entries of a run from `start` on: some, and all there are of the last one's hash.
 fn after(run: &Run, start: u64) -> Vec<DirEntry> {
     let first = run.entries.partition_point(|e| e.hash < start);
-    run.entries.get(first..).unwrap_or(&[]).to_vec()
+    let rest = run.entries.get(first..).unwrap_or(&[]);
+    let hash = rest.get(SOME - 1).map(|e| e.hash);
+    let n = match hash {
+        Some(h) => rest.partition_point(|e| e.hash <= h),
+        None => rest.len(),
+    };
+    rest.get(..n).unwrap_or(rest).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_hash_stay_together() {
+        let entry = |hash| DirEntry {
+            name: Vec::new(),
+            fid: Fid::ZERO,
+            kind: 0,
+            hash,
+        };
+        let mut entries: Vec<_> = (0..SOME as u64 + 10).map(entry).collect();
+        let same = SOME as u64 - 1;
+        for e in entries.iter_mut().skip(SOME - 2).take(5) {
+            e.hash = same;
+        }
+        let run = Run {
+            entries,
+            next: None,
+        };
+        let a = after(&run, 0);
+        assert_eq!((a.len(), a.last().map(|e| e.hash)), (SOME + 3, Some(same)));
+        let b = after(&run, same + 1);
+        assert_eq!(b.len(), 7);
+        assert!(after(&run, SOME as u64 + 10).is_empty());
+    }
 }

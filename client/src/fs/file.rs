@@ -330,16 +330,21 @@ impl Mount {
     /// # Errors
     /// The first reason why it is not.
     pub fn sync_all(&self) -> Result {
+        // Who removed a file has no use for its data.
+        let gone_is_fine = |r: Result| match r {
+            Err(e) if e == ENOENT => Ok(()),
+            r => r,
+        };
         let mut done = Ok(());
         let mut synced: Vec<StdArc<Striped>> = Vec::new();
         for i in self.inodes.list() {
             if let Some(s) = i.last_striped() {
-                done = done.and(s.start_flush());
+                done = done.and(gone_is_fine(s.start_flush()));
                 synced.push(s);
             }
         }
         for s in synced {
-            done = done.and(s.flush());
+            done = done.and(gone_is_fine(s.flush()));
         }
         for o in self.osts() {
             done = done.and(o.sync_all());

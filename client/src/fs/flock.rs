@@ -4,7 +4,7 @@
 
 use crate::cred::Cred;
 use crate::mount::Mount;
-use crate::target::{Enqueue, Enqueued};
+use crate::target::{Enough, Enqueue, Enqueued};
 use kapi::prelude::*;
 use ldlm::client::Want;
 use ldlm::core::{flags, Flock, Mode, Policy, ResId};
@@ -39,7 +39,7 @@ pub struct FileLock {
 }
 
 impl Mount {
-    fn file_lock(&self, fid: Fid, l: &FileLock, how: u32) -> Result<Enqueued> {
+    fn file_lock(&self, fid: Fid, l: &FileLock, how: u32, enough: Enough<'_>) -> Result<Enqueued> {
         let mode = match l.kind {
             LockKind::Read => Mode::Pr,
             LockKind::Write => Mode::Pw,
@@ -47,7 +47,7 @@ impl Mount {
         };
         let mut options = CallOptions::new(&[112, 0])?;
         options.modifies = how & flags::TEST_LOCK == 0;
-        self.mdc.target().enqueue(&Enqueue {
+        let e = Enqueue {
             want: Want {
                 res: ResId(LdlmResId::flock(fid).words()),
                 mode,
@@ -64,7 +64,8 @@ impl Mount {
             lvb: None,
             options,
             cred: &Cred::root(),
-        })
+        };
+        self.mdc.target().enqueue_until(&e, enough)
     }
 
     /// Takes a lock, or gives it back. With `wait`, waits until it is free.
@@ -72,12 +73,20 @@ impl Mount {
     /// # Errors
     /// `EAGAIN`: somebody else has it. `EDEADLK`. Those of the connection.
     pub fn set_lock(&self, fid: Fid, l: &FileLock, wait: bool) -> Result {
+        self.set_lock_until(fid, l, wait, None)
+    }
+
+    /// The same, until it is enough.
+    ///
+    /// # Errors
+    /// As [`Mount::set_lock`], and `EINTR`.
+    pub fn set_lock_until(&self, fid: Fid, l: &FileLock, wait: bool, enough: Enough<'_>) -> Result {
         let how = match wait || l.kind == LockKind::Unlock {
             true => 0,
             false => flags::BLOCK_NOWAIT,
         };
         // What the MDT has granted is its to keep: the connection's end gives it back.
-        let e = self.file_lock(fid, l, how)?;
+        let e = self.file_lock(fid, l, how, enough)?;
         match e.reply.status {
             0 => Ok(()),
             _ => Err(EAGAIN),
@@ -89,7 +98,7 @@ impl Mount {
     /// # Errors
     /// Those of the connection.
     pub fn test_lock(&self, fid: Fid, l: &FileLock) -> Result<Option<FileLock>> {
-        let e = self.file_lock(fid, l, flags::TEST_LOCK)?;
+        let e = self.file_lock(fid, l, flags::TEST_LOCK, None)?;
         let Some(d) = e.answer.desc else {
             return Ok(None);
         };

@@ -204,7 +204,11 @@ impl Mount {
             layout: v,
             group: None,
         };
-        let o = own_change(|| self.mdc.open(&wish, cred))?;
+        let o = match own_change(|| self.mdc.open(&wish, cred)) {
+            // Copies of files bring the layout of the original along, after they have got one.
+            Err(e) if e == EEXIST => return Ok(()),
+            o => o?,
+        };
         if let Some(h) = o.handle {
             self.mdc.close(h, None, &fid);
         }

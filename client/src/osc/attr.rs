@@ -82,7 +82,7 @@ impl Object {
         }
         s.transno = s.transno.max(transno);
         drop(s);
-        self.ost()?.note_change(self, transno);
+        self.ost()?.note_change(self);
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl Object {
         let mut s = guard(&self.state);
         s.transno = s.transno.max(transno);
         drop(s);
-        self.ost()?.note_change(self, transno);
+        self.ost()?.note_change(self);
         Ok(())
     }
 

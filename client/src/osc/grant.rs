@@ -18,8 +18,10 @@ pub enum Verdict {
 }
 
 /// The account with one OST, in bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Grant {
+    /// Dirty at the most.
+    limit: u64,
     /// Promised and not used.
     avail: u64,
     /// Cached and not written, whatever is under way included.
@@ -28,7 +30,23 @@ pub struct Grant {
     dropped: u64,
 }
 
+impl Default for Grant {
+    fn default() -> Self {
+        Grant::new(DIRTY_MAX)
+    }
+}
+
 impl Grant {
+    /// An account without promises; `limit`: dirty bytes at the most.
+    pub fn new(limit: u64) -> Grant {
+        Grant {
+            limit: limit.min(DIRTY_MAX),
+            avail: 0,
+            dirty: 0,
+            dropped: 0,
+        }
+    }
+
     /// The connection is there, with so much granted in all.
     pub fn connected(&mut self, granted: u64) {
         self.avail = granted.saturating_sub(self.dirty);
@@ -37,7 +55,7 @@ impl Grant {
 
     /// Wants to cache `bytes`.
     pub fn take(&mut self, bytes: u64) -> Verdict {
-        if self.dirty > 0 && self.dirty + bytes > DIRTY_MAX {
+        if self.dirty > 0 && self.dirty + bytes > self.limit {
             return Verdict::Wait;
         }
         if self.avail >= bytes {

@@ -500,7 +500,7 @@ impl Object {
         let transno = r.msg.body().pb_transno.get();
         s.transno = s.transno.max(transno);
         drop(s);
-        ost.note_change(self, transno);
+        ost.note_change(self);
         Ok(true)
     }
 
