@@ -102,6 +102,19 @@ fn groups(pid: u32) -> Vec<u32> {
         .collect()
 }
 
+/// Whether a signal waits for a thread, or the thread is gone.
+pub fn has_signal(pid: u32) -> bool {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return true;
+    };
+    let mask = |key: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(key));
+        line.and_then(|l| u64::from_str_radix(l.trim(), 16).ok())
+            .unwrap_or(0)
+    };
+    (mask("SigPnd:") | mask("ShdPnd:")) & !mask("SigBlk:") != 0
+}
+
 /// Who asks.
 pub fn cred(req: &Request) -> Cred {
     Cred {
@@ -125,6 +138,12 @@ mod tests {
         assert_eq!(rdev_out(0x103), 0x103);
         assert_eq!(rdev_in(1 << 20), None);
         assert_eq!(kind(0o120777), FileType::Symlink);
+    }
+
+    #[test]
+    fn signals() {
+        assert!(!has_signal(std::process::id()));
+        assert!(has_signal(u32::MAX));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! others'. What the kernel may keep is names and attributes, as long as there is a lock on them:
 //! when it is called back, the kernel is told first.
 
-use crate::convert::{attr, cred, errno, how, kind, rdev_in, time};
+use crate::convert::{attr, cred, errno, has_signal, how, kind, rdev_in, time};
 use crate::handles::Handles;
 use crate::mounting::takes_locks;
 use crate::nodes::Nodes;
@@ -42,9 +42,10 @@ pub const FID_XATTR: &str = "lustre.fid";
 /// its NUL.
 const PATH_XATTR: &str = "lustre.fuse.path:";
 
-/// How long the kernel keeps a name under a lock; there is a moment between the answer and its
-/// arrival in which it could be called back unheard.
-const NAME_TTL: Duration = Duration::from_secs(10);
+/// How long the kernel keeps a name under a lock without asking again. There are moments in which
+/// a lock could be called back and the kernel not hear of it at once: when an answer is on its way,
+/// and when it holds the directory.
+const NAME_TTL: Duration = Duration::from_secs(1);
 /// How long the kernel keeps attributes under a lock.
 const ATTR_TTL: Duration = Duration::from_secs(60);
 /// Bytes of a request's data.
@@ -528,7 +529,13 @@ impl Filesystem for Front {
             let (from, to) = ((a, name.as_bytes()), (b, newname.as_bytes()));
             self.fs.rename(from, to, &cred(req))
         });
+        let done = r.is_ok();
         Self::empty(reply, r);
+        if done {
+            // The kernel takes the old name's time-out along, but the lock is gone.
+            let name = newname.as_bytes();
+            self.notifier.entry(newparent.0, name, false);
+        }
     }
 
     fn link(
@@ -886,7 +893,7 @@ impl Filesystem for Front {
 
     fn setlk(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _fh: FileHandle,
         owner: LockOwner,
@@ -920,7 +927,10 @@ impl Filesystem for Front {
         }
         // It may wait for long: not on a thread that others wait for.
         let fs = self.fs.clone();
-        let waiter = move || Self::empty(reply, fs.set_lock(fid, &want, true));
+        // The library for the kernel's protocol does not pass interrupts on.
+        let who = req.pid();
+        let enough = move || has_signal(who);
+        let waiter = move || Self::empty(reply, fs.set_lock_until(fid, &want, true, Some(&enough)));
         let _ = std::thread::Builder::new()
             .name("setlkw".into())
             .spawn(waiter);

@@ -10,12 +10,16 @@ use fuser::{Config, Session, SessionACL};
 use lustre_client::mount::Mount;
 use lustre_client::node::{ClientNode, NodeOptions};
 use lustre_client::spec::MountSpec;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use rustix::mount::{unmount, UnmountFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wire::nid::Nid;
 
 /// Where the kernel's side of FUSE is.
 const DEVICE: &str = "/dev/fuse";
@@ -36,6 +40,35 @@ fn mount_point(dir: &str) -> Result<PathBuf> {
         bail!("cannot mount at {dir}: not a directory");
     }
     Ok(path)
+}
+
+/// Where it is noted which addresses are in use.
+const RUN: &str = "/run/lustre-fuse";
+
+/// How long an address that is in use is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes an address for this process: servers know clients by their addresses, and would answer
+/// one in place of the other.
+fn claim(nid: &Nid) -> Result<File> {
+    std::fs::create_dir_all(RUN).with_context(|| format!("cannot make {RUN}"))?;
+    let path = format!("{RUN}/{nid}");
+    let f = File::create(&path).with_context(|| format!("cannot make {path}"))?;
+    let start = Instant::now();
+    loop {
+        match rustix::fs::flock(&f, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(f),
+            // One that was unmounted just now may have data to write back yet.
+            Err(Errno::WOULDBLOCK) if start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(Errno::WOULDBLOCK) => bail!(
+                "another lustre-fuse uses {nid} already: each mount needs an address of its own \
+                 (-o network=NID)"
+            ),
+            Err(e) => return Err(e).with_context(|| format!("cannot lock {path}")),
+        }
+    }
 }
 
 /// Mounts `source` at `dir`, calls `ready`, and serves until it is unmounted.
@@ -59,6 +92,13 @@ pub fn serve(
         Some(n) => n,
         None => spec.own_nid()?,
     };
+    if spec.mgs_nids().any(|n| n == nid) {
+        bail!(
+            "{nid} is the MGS's own address: on a server's host, this client needs an address of \
+             its own (-o network=NID)"
+        );
+    }
+    let _ours = claim(&nid)?;
     let mut how = NodeOptions::new(nid);
     if let Some(p) = options.port {
         how.port = p;

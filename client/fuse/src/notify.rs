@@ -86,11 +86,18 @@ impl Notifier {
     }
 
     fn send(&self, m: &[u8]) {
-        // What the kernel does not know it need not forget.
-        let _ = (&self.device).write(m);
+        match (&self.device).write(m) {
+            Ok(_) => {}
+            // What the kernel does not know it need not forget.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => kapi::pr_warn!("the kernel does not forget: {}\n", e),
+        }
     }
 
     fn work(&self, jobs: &Receiver<Job>) {
+        // What others wait for should not wait for others. It is not essential.
+        let me = rustix::thread::gettid();
+        let _ = rustix::process::setpriority_process(Some(me), -20);
         while let Ok(j) = jobs.recv() {
             self.waiting
                 .fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
