@@ -272,7 +272,12 @@ fn set_stripe(s: &SetStripe) -> Result<bool> {
                 false => match make_file(p) {
                     Ok(()) => true,
                     // Without objects it may be given a layout yet.
-                    Err(_) if p.is_file() => false,
+                    Err(_) if p.is_file() => {
+                        if lfs::xattr(p, lfs::LAYOUT)?.is_some() {
+                            bail!("it has a layout already");
+                        }
+                        false
+                    }
                     Err(e) => return Err(e),
                 },
             };
@@ -281,10 +286,7 @@ fn set_stripe(s: &SetStripe) -> Result<bool> {
                 // It was made for that only.
                 let _ = fs::remove_file(p);
             }
-            set.map_err(|e| match e.raw_os_error() {
-                Some(libc::EEXIST) => anyhow::anyhow!("it has a layout already"),
-                _ => e.into(),
-            })
+            Ok(set?)
         };
         if let Err(e) = one() {
             eprintln!("lfs setstripe: {}: {e:#}", named(p));
