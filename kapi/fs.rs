@@ -110,7 +110,7 @@ impl Registration {
     /// Registers a type; its superblocks tell `magic`. Each mount holds the module.
     ///
     /// # Errors
-    /// `EBUSY`: there is a type of this name.
+    /// `EBUSY`: there is a type of this name. `EMFILE`: two of ours are there already.
     pub fn new(
         name: &'static CStr,
         magic: u32,

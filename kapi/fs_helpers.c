@@ -310,6 +310,10 @@ struct lustre_kapi_fs {
 	char name[16];
 };
 
+/* Static, as a type holds the keys of locks; one whose data is NULL is free. */
+static struct lustre_kapi_fs fs_types[2];
+static DEFINE_MUTEX(fs_types_lock);
+
 /* The options of a mount in the making, as one string; NULL for none. */
 struct fs_options {
 	char *text;
@@ -490,13 +494,20 @@ static void fs_kill_sb(struct super_block *sb)
 
 struct lustre_kapi_fs *lustre_kapi_fs_register(const char *name, u32 magic, void *data)
 {
-	struct lustre_kapi_fs *fs = kzalloc(sizeof(*fs), GFP_KERNEL);
+	struct lustre_kapi_fs *fs = NULL;
+	size_t i;
 	int rc;
 
+	mutex_lock(&fs_types_lock);
+	for (i = 0; i < ARRAY_SIZE(fs_types) && !fs; i++)
+		if (!fs_types[i].data)
+			fs = &fs_types[i];
+	if (fs)
+		fs->data = data;
+	mutex_unlock(&fs_types_lock);
 	if (!fs)
-		return ERR_PTR(-ENOMEM);
+		return ERR_PTR(-EMFILE);
 	fs->magic = magic;
-	fs->data = data;
 	strscpy(fs->name, name, sizeof(fs->name));
 	fs->type.owner = THIS_MODULE;
 	fs->type.name = fs->name;
@@ -504,7 +515,7 @@ struct lustre_kapi_fs *lustre_kapi_fs_register(const char *name, u32 magic, void
 	fs->type.kill_sb = fs_kill_sb;
 	rc = register_filesystem(&fs->type);
 	if (rc) {
-		kfree(fs);
+		fs->data = NULL;
 		return ERR_PTR(rc);
 	}
 	return fs;
@@ -513,5 +524,5 @@ struct lustre_kapi_fs *lustre_kapi_fs_register(const char *name, u32 magic, void
 void lustre_kapi_fs_unregister(struct lustre_kapi_fs *fs)
 {
 	unregister_filesystem(&fs->type);
-	kfree(fs);
+	fs->data = NULL;
 }
