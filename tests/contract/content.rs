@@ -10,7 +10,7 @@ use osd::{Create, Device, Fid, ObjectRef};
 
 const SEQ: u64 = 0x2_0000_0401;
 
-pub(crate) fn check(stage: &mut dyn Stage) -> Result {
+pub(crate) fn check(stage: &mut dyn Stage, records: u64) -> Result {
     {
         let d = stage.device()?;
         let base = ok!(root(&*d));
@@ -22,7 +22,7 @@ pub(crate) fn check(stage: &mut dyn Stage) -> Result {
             &Create::dir(0o755)
         ));
         small(&*d, &dir)?;
-        index(&*d, &dir)?;
+        index(&*d, &dir, records)?;
         log(&*d)?;
     }
     stage.reopen()?;
@@ -33,7 +33,7 @@ pub(crate) fn check(stage: &mut dyn Stage) -> Result {
     let o = ok!(d.object(&Fid::new(SEQ, 3)));
     check!(ok!(o.index_shape()) == (8, 16));
     let mut rec = [0; 16];
-    check!(ok!(o.index_get(&700_u64.to_be_bytes(), &mut rec)) && rec == [188; 16]);
+    check!(ok!(o.index_get(&200_u64.to_be_bytes(), &mut rec)) && rec == [200; 16]);
     check!(ok!(ok!(d.object(&Fid::new(1, 5))).read(0, &mut buf)) == 3);
     Ok(())
 }
@@ -72,7 +72,7 @@ fn small(d: &dyn Device, dir: &ObjectRef) -> Result {
     Ok(())
 }
 
-fn index(d: &dyn Device, dir: &ObjectRef) -> Result {
+fn index(d: &dyn Device, dir: &ObjectRef, n: u64) -> Result {
     let o = ok!(make(
         d,
         dir,
@@ -86,7 +86,7 @@ fn index(d: &dyn Device, dir: &ObjectRef) -> Result {
     ok!(run.index_make(&o, 8, 16));
     ok!(run.stop());
     check!(ok!(o.index_shape()) == (8, 16));
-    for part in 0..100_u64 {
+    for part in 0..n / 10 {
         let mut plan = ok!(d.plan());
         for _ in 0..12 {
             ok!(plan.record(&o));
@@ -94,10 +94,10 @@ fn index(d: &dyn Device, dir: &ObjectRef) -> Result {
         let mut run = ok!(plan.start());
         for i in part * 10..part * 10 + 10 {
             // Not in order.
-            let k = i * 7 % 1000 + 1;
+            let k = i * 7 % n + 1;
             ok!(run.index_insert(&o, &k.to_be_bytes(), &[k as u8; 16]));
         }
-        let k = part * 10 * 7 % 1000 + 1;
+        let k = part * 10 * 7 % n + 1;
         fails!(run.index_insert(&o, &k.to_be_bytes(), &[0; 16]), EEXIST);
         fails!(
             run.index_update(&o, &u64::MAX.to_be_bytes(), &[0; 16]),
@@ -106,16 +106,16 @@ fn index(d: &dyn Device, dir: &ObjectRef) -> Result {
         ok!(run.stop());
     }
     let (mut key, mut rec) = (1_u64.to_be_bytes(), [0; 16]);
-    for i in 1..=1000_u64 {
+    for i in 1..=n {
         check!(ok!(o.index_next(&mut key, &mut rec)));
         check!(key == i.to_be_bytes() && rec == [i as u8; 16]);
         key = (i + 1).to_be_bytes();
     }
     check!(!ok!(o.index_next(&mut key, &mut rec)));
-    check!(!ok!(o.index_get(&1001_u64.to_be_bytes(), &mut rec)));
+    check!(!ok!(o.index_get(&(n + 1).to_be_bytes(), &mut rec)));
     fails!(o.index_get(&[0; 4], &mut rec), EINVAL);
     fails!(o.index_get(&[0; 8], &mut rec[..8]), EINVAL);
-    for i in 1..=1000_u64 {
+    for i in 1..=n {
         if i % 100 == 0 {
             continue;
         }
@@ -127,8 +127,8 @@ fn index(d: &dyn Device, dir: &ObjectRef) -> Result {
         fails!(run.index_delete(&o, &i.to_be_bytes()), ENOENT);
         ok!(run.stop());
     }
-    let mut key = 301_u64.to_be_bytes();
-    check!(ok!(o.index_next(&mut key, &mut rec)) && key == 400_u64.to_be_bytes());
+    let mut key = 101_u64.to_be_bytes();
+    check!(ok!(o.index_next(&mut key, &mut rec)) && key == 200_u64.to_be_bytes());
     fails!(o.read_pages(&mut ok!(Pages::new(1)), 0, 10, 0), EBUSY);
     Ok(())
 }

@@ -67,24 +67,35 @@ pub trait Stage {
     fn reopen(&mut self) -> Result;
 }
 
-/// Checks a fresh store of an MDT. `ops` is how much of it is random, `seed` which randomness.
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount {
+    /// Files in a directory, and records in an index: 250 to 999, and not in sevens.
+    pub files: u32,
+    /// Random operations.
+    pub ops: u32,
+    /// Which randomness.
+    pub seed: u64,
+}
+
+/// Checks a fresh store of an MDT.
 ///
 /// # Errors
 /// `EINVAL`: a promise is broken. Others where there should be none. The log says where.
-pub fn mdt(stage: &mut dyn Stage, seed: u64, ops: u32) -> Result {
-    names::check(stage)?;
-    content::check(stage)?;
+pub fn mdt(stage: &mut dyn Stage, amount: Amount) -> Result {
+    names::check(stage, amount.files)?;
+    content::check(stage, amount.files.into())?;
     commits::check(stage)?;
-    random::check(stage, seed, ops)
+    random::check(stage, amount.seed, amount.ops)
 }
 
 /// Checks a fresh store of an OST.
 ///
 /// # Errors
 /// As [`mdt`].
-pub fn ost(stage: &mut dyn Stage, seed: u64, ops: u32) -> Result {
+pub fn ost(stage: &mut dyn Stage, amount: Amount) -> Result {
     bulk::check(stage)?;
-    bulk::random(stage, seed, ops)
+    bulk::random(stage, amount.seed, amount.ops)
 }
 
 /// Random numbers that are the same for the same seed.

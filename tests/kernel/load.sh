@@ -8,9 +8,4 @@ for _ in 1 2; do
 	if grep -q '^lustre ' /proc/modules; then exit 1; fi
 done
 dmesg | grep -c 'Lustre: server .* unloaded' | grep -qx 2
-if [ -f /sys/kernel/debug/kmemleak ]; then
-	echo scan >/sys/kernel/debug/kmemleak
-	sleep 6
-	echo scan >/sys/kernel/debug/kmemleak
-	cat /sys/kernel/debug/kmemleak
-fi
+/src/tests/uml/leaks

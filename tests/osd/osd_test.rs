@@ -13,7 +13,7 @@ mod wrappers;
 use core::ffi::CStr;
 use kapi::prelude::*;
 use osd::Device;
-use osd_contract::{ok, Stage};
+use osd_contract::{ok, Amount, Stage};
 use osd_ldiskfs::{mount, Mounted, Options};
 
 kernel::prelude::module! {
@@ -31,6 +31,17 @@ kernel::prelude::module! {
 }
 
 const DEV: &CStr = c"/dev/ubdb";
+
+const ALL: Amount = Amount {
+    files: 600,
+    ops: 3000,
+    seed: 1,
+};
+const LESS: Amount = Amount {
+    files: 250,
+    ops: 150,
+    seed: 2,
+};
 
 /// The store on the device.
 struct Store {
@@ -72,18 +83,18 @@ impl kernel::Module for Test {
     fn init(_module: &'static kernel::ThisModule) -> Result<Self> {
         match module_parameters::test.value() {
             1 => wrappers::check()?,
-            2 => osd_contract::mdt(&mut Store::open(false)?, 1, 3000)?,
+            2 => osd_contract::mdt(&mut Store::open(false)?, ALL)?,
             3 => existing::tree()?,
             4 => existing::objects()?,
-            5 => osd_contract::ost(&mut Store::open(true)?, 1, 1000)?,
+            5 => osd_contract::ost(&mut Store::open(true)?, ALL)?,
             6 => threads::check(2000)?,
             7 => crash::until_killed()?,
             8 => crash::after()?,
             9 => speed::measure()?,
             // The same, less of it, for kernels that take their time.
-            12 => osd_contract::mdt(&mut Store::open(false)?, 2, 400)?,
-            15 => osd_contract::ost(&mut Store::open(true)?, 2, 200)?,
-            16 => threads::check(60)?,
+            12 => osd_contract::mdt(&mut Store::open(false)?, LESS)?,
+            15 => osd_contract::ost(&mut Store::open(true)?, LESS)?,
+            16 => threads::check(40)?,
             _ => return Err(EINVAL),
         }
         Ok(Test)

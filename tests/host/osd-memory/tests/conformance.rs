@@ -4,7 +4,7 @@
 
 use kapi::prelude::*;
 use osd::Device;
-use osd_contract::Stage;
+use osd_contract::{Amount, Stage};
 use osd_memory::{Config, MemoryDevice};
 
 /// Nothing that happens to a store in memory outlives it.
@@ -22,7 +22,12 @@ impl Stage for Memory {
 #[test]
 fn store_of_an_mdt() {
     for seed in 1..=4 {
-        osd_contract::mdt(&mut Memory(MemoryDevice::new()), seed, 4000).unwrap();
+        let amount = Amount {
+            files: 600,
+            ops: 4000,
+            seed,
+        };
+        osd_contract::mdt(&mut Memory(MemoryDevice::new()), amount).unwrap();
     }
 }
 
@@ -32,5 +37,10 @@ fn store_of_an_ost() {
         ost: true,
         ..Config::default()
     };
-    osd_contract::ost(&mut Memory(MemoryDevice::with(config)), 1, 3000).unwrap();
+    let amount = Amount {
+        files: 600,
+        ops: 3000,
+        seed: 1,
+    };
+    osd_contract::ost(&mut Memory(MemoryDevice::with(config)), amount).unwrap();
 }
