@@ -5,7 +5,13 @@
 mod common;
 
 use common::*;
+use kapi::prelude::*;
+use osd::{Create, Device};
+use osd_memory::MemoryDevice;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use target::local;
+use wire::fid::{oid, seq, Fid};
 use wire::llog::LlogLogHdr;
 use wire::opcode::LLOG_ORIGIN_HANDLE_NEXT_BLOCK;
 
@@ -95,7 +101,11 @@ fn dump(image: &str, paths: &[&str]) -> Option<Vec<Vec<u8>>> {
         eprintln!("skipped: no {}", from.display());
         return None;
     }
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("mgs-{}", std::process::id()));
+    // Tests run side by side.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let dir = format!("mgs-{}-{n}", std::process::id());
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(dir);
     std::fs::create_dir_all(&dir).unwrap();
     let run = |c: &mut std::process::Command| assert!(c.output().unwrap().status.success());
     let img = dir.join("img");
@@ -170,4 +180,64 @@ fn a_log_over_several_chunks() {
     assert_eq!(log_text(&log).len(), 17 + 40 * 6);
     assert_eq!(head.llh_count.get(), 1 + 17 + 40 * 6);
     assert!(log.len() > 5 * 8192 && head.last_index() > 17 + 40 * 6);
+}
+
+/// An MGS of ours takes over the store of an existing one.
+#[test]
+fn logs_of_an_existing_server_go_on() {
+    let names = [
+        "params",
+        "lustre-client",
+        "lustre-MDT0000",
+        "lustre-OST0000",
+        "lustre-OST0001",
+    ];
+    let paths: Vec<_> = names.iter().map(|n| format!("CONFIGS/{n}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let Some(files) = dump("2.17-nodirdata-mdt0", &paths) else {
+        return;
+    };
+    let osd: Arc<dyn Device> = MemoryDevice::new();
+    let root = local::root(&osd).unwrap();
+    let (what, fid) = (Create::dir(0o755), Fid::local(oid::MGS_CONFIGS));
+    let dir = local::find_or_create_fixed(&osd, &root, b"CONFIGS", &what, &fid).unwrap();
+    for (name, bytes) in names.iter().zip(&files) {
+        let what = Create::file(0o644);
+        let file =
+            local::find_or_create(&osd, &dir, name.as_bytes(), &what, seq::LLOG_NAME).unwrap();
+        let mut plan = osd.plan().unwrap();
+        plan.write(&file, 0, bytes.len()).unwrap();
+        let mut tx = plan.start().unwrap();
+        tx.write(&file, 0, bytes).unwrap();
+        tx.stop().unwrap();
+    }
+    let w = World::on(4, osd);
+    let p = Peer::new(&w, 2);
+    // They are known, and nothing is written for them.
+    p.must_register(&Reg::new(0x1002_0001, 0, "lustre-MDT0000", MDS));
+    for i in 0..2 {
+        p.must_register(&Reg::new(
+            RESTART_OST,
+            i,
+            &format!("lustre-OST{i:04x}"),
+            OSS,
+        ));
+    }
+    for (name, bytes) in names.iter().zip(&files) {
+        assert!(w.bytes(name) == *bytes, "{name}");
+    }
+    let (status, _) = p.register(&Reg::new(VIRGIN_OST, 1, "lustre-OST0001", OSS));
+    assert_eq!(status, EADDRINUSE.to_errno());
+    // A new one is written behind what there is, with steps that go on.
+    p.must_register(&Reg::new(VIRGIN_OST, 2, "lustre-OST0002", OSS));
+    let (old, new) = (&files[1], w.bytes("lustre-client"));
+    assert!(new[8192..old.len()] == old[8192..]);
+    assert_eq!(log_text(&new).len(), log_text(old).len() + 6);
+    assert_eq!(
+        log_text(&w.bytes("lustre-MDT0000")).len(),
+        log_text(&files[2]).len() + 6
+    );
+    let steps = steps(&new);
+    assert!(steps.windows(2).all(|s| s[0] <= s[1]), "{steps:?}");
+    assert_eq!(steps.last(), Some(&16));
 }
