@@ -108,8 +108,8 @@ MANIFEST='
 	} | LC_ALL=C sed -E "s/^\.\///; s/^(.*\|[0-9]+)\.[0-9]+(\||$)/\1\2/" | LC_ALL=C sort
 	find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 -r md5sum | sed "s/  \.\//  /"'
 
-# manifest NODE DIRECTORY: it of a directory on a node.
-manifest() { sh_on "$1" "$MANIFEST" "$2" .; }
+# manifest NODE DIRECTORY [NAME...]: it of a directory, or of names in it, on a node.
+manifest() { sh_on "$1" "$MANIFEST" "$2" "${@:3}"; }
 
 # same FILE FILE: are two manifests the same? Says what differs.
 same() {
