@@ -71,7 +71,7 @@ impl Nodes {
         // Two FIDs may flatten to the same number: the second one gets another.
         let mut ino = fid.flatten().max(2);
         while ino <= ROOT || t.by_ino.contains_key(&ino) {
-            ino = ino.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1) | 1 << 63;
+            ino = ino.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1) | (1 << 63);
         }
         t.by_ino.insert(ino, (fid, 1));
         t.by_fid.insert(fid, ino);

@@ -593,7 +593,10 @@ mod tests {
         }
     }
 
-    fn next(s: &mut State, full_only: bool) -> Option<(Vec<(u64, u32)>, Vec<usize>, u64)> {
+    /// Runs, lengths of pieces, pages.
+    type Picked = (Vec<(u64, u32)>, Vec<usize>, u64);
+
+    fn next(s: &mut State, full_only: bool) -> Option<Picked> {
         let b = pick(s, 0, u64::MAX, full_only, 4).unwrap()?;
         let lens = b.pieces.iter().map(|p| p.len).collect();
         Some((b.runs.clone(), lens, b.pages))

@@ -156,7 +156,7 @@ fn attributes() {
     a.chmod(d, 0o700).unwrap();
     assert_eq!((a.mode(d), b.mode(d)), (Ok(0o700), Ok(0o700)));
     let nlink = |c: &Client| c.0.fs.stat(root, &Cred::root()).unwrap().attr.nlink;
-    let before = nlink(&b);
+    let before = nlink(b);
     a.mkdir(root, "e").unwrap();
     assert_eq!((nlink(a), nlink(b)), (before + 1, before + 1));
     let c = Change {
