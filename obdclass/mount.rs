@@ -13,6 +13,7 @@ use crate::node::{InUse, ServerNode};
 use crate::options::{Options, Role};
 use crate::service::Running;
 use crate::store;
+use crate::target_params;
 use crate::text::Why;
 use core::any::Any;
 use core::fmt;
@@ -214,6 +215,12 @@ impl Mount {
                 }
             }
             parts.device(node, "mgs", format_args!("MGS"), format_args!("MGS"))?;
+            if let Some(t) = parts.mgs.as_ref().and_then(|m| m.target().ok()) {
+                let params = target_params::mgs(&t, o.device.as_str())?;
+                parts.params.push(params, GFP_KERNEL)?;
+                let params = target_params::namespace(&t, format_args!("MGS"))?;
+                parts.params.push(params, GFP_KERNEL)?;
+            }
             if o.starts_service() {
                 let link = parts.link.insert(MgsLink::open(&self.in_use, o, why)?);
                 link.register(why)?;

@@ -16,5 +16,6 @@ pub mod options;
 pub mod params;
 mod service;
 pub mod store;
+mod target_params;
 pub mod text;
 pub mod tree;

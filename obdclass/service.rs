@@ -8,8 +8,10 @@ use crate::link::{Ask, Link};
 use crate::mgs_link::MgsLink;
 use crate::node::{InUse, ServerNode, Up};
 use crate::options::{Options, Role};
+use crate::target_params;
 use crate::text::{Text, Why};
 use core::fmt;
+use kapi::params::ParamDir;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
 use mdt::{Desc, Mdt, MdtConfig};
@@ -96,7 +98,7 @@ struct MdtState {
     params_set: KVec<Text>,
     /// While it runs.
     mdt: Option<Arc<Mdt>>,
-    osps: KVec<(u32, DeviceEntry)>,
+    osps: KVec<(u32, DeviceEntry, ParamDir)>,
 }
 
 impl Follower for MdtSide {
@@ -151,13 +153,16 @@ impl MdtSide {
             mdt.add_ost(ost.index, nids)?;
             mdt.lod().set_active(ost.index, !ost.inactive)?;
             let i = ost.index;
-            if !state.osps.iter().any(|(known, _)| *known == i) {
+            if !state.osps.iter().any(|(known, ..)| *known == i) {
                 let entry = self.devices.add(
                     "osp",
                     format_args!("{fs}-OST{i:04x}-osc-MDT{:04x}", mdt.target().index()),
                     format_args!("{me}-mdtlov_UUID"),
                 )?;
-                state.osps.push((i, entry), GFP_KERNEL)?;
+                let osts = mdt.lod().osts()?;
+                let osp = osts.iter().find(|o| o.index() == i).ok_or(EINVAL)?;
+                let params = target_params::osp(osp)?;
+                state.osps.push((i, entry, params), GFP_KERNEL)?;
             }
         }
         // A new value stands in the place of the old one, not behind it.
@@ -229,6 +234,7 @@ pub(crate) struct Running {
     server: Arc<target::Server>,
     service: Option<Service>,
     devices: KVec<DeviceEntry>,
+    params: KVec<ParamDir>,
 }
 
 impl Running {
@@ -244,6 +250,7 @@ impl Running {
             server: up.server.clone(),
             service: None,
             devices: KVec::new(),
+            params: KVec::new(),
         };
         let started = match options.role {
             Role::Mdt(index) => running.begin_mdt(up, options, osd, mgs, index, why),
@@ -363,6 +370,10 @@ impl Running {
             format_args!("{fs}-MDD{index:04x}"),
             format_args!("{fs}-MDD{index:04x}_UUID"),
         )?;
+        target_params::mdt(&mdt)?;
+        self.params.push(target_params::lod(&mdt)?, GFP_KERNEL)?;
+        let locks = target_params::namespace(mdt.target(), format_args!("mdt-{name}_UUID"))?;
+        self.params.push(locks, GFP_KERNEL)?;
         {
             let mut state = side.state.lock();
             state.mdt = Some(mdt.clone());
@@ -411,6 +422,10 @@ impl Running {
             Err(e) => return why.fail(e, format_args!("{name} does not start ({e:?}): see dmesg")),
         };
         ofd.set_no_create(options.no_create);
+        if let Some(t) = ofd.target() {
+            let locks = target_params::namespace(&t, format_args!("filter-{name}_UUID"))?;
+            self.params.push(locks, GFP_KERNEL)?;
+        }
         self.service = Some(Service::Ost(ofd, link.clone()));
         self.device(node, "ost", format_args!("OSS"), format_args!("OSS_uuid"))?;
         self.device(
@@ -438,13 +453,17 @@ impl Drop for Running {
         for d in self.devices.iter() {
             d.stopping();
         }
+        self.params.clear();
         match self.service.take() {
             Some(Service::Mdt(mdt, side)) => {
                 // Whatever the log says from now on does not reach it.
-                side.state.lock().mdt = None;
-                mdt.stop();
-                let osps = core::mem::take(&mut side.state.lock().osps);
+                let mut state = side.state.lock();
+                state.mdt = None;
+                let osps = core::mem::take(&mut state.osps);
+                drop(state);
+                // Their parameters hold the connections.
                 drop(osps);
+                mdt.stop();
             }
             Some(Service::Ost(ofd, link)) => {
                 link.close();
