@@ -12,6 +12,8 @@
 
 mod client;
 mod config;
+#[cfg(test)]
+mod config_tests;
 mod copies;
 mod follow;
 mod locks;
