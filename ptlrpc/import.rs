@@ -531,11 +531,14 @@ impl Import {
             self.complete(&call, Err(ETIMEDOUT));
         }
         if let (Some(conn_cnt), false) = (late, self.reverse) {
-            pr_info!(
-                "{}: no answer from {:?}, connecting again\n",
-                self.config.target_uuid,
-                self.peer()
-            );
+            // That a server that never answered still does not is known to who waits for it.
+            if let (State::Full, Some(peer)) = (state, self.peer()) {
+                pr_info!(
+                    "{}: no answer from {}, connecting again\n",
+                    self.config.target_uuid,
+                    peer
+                );
+            }
             return self.lost(conn_cnt);
         }
         match state {

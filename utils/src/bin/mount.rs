@@ -41,7 +41,7 @@ struct Cli {
 }
 
 /// A client's mount: lustre-fuse knows how.
-fn mount_client(cli: &Cli) -> Result<()> {
+fn mount_client(cli: &Cli) -> Result<ExitCode> {
     let status = Command::new("lustre-fuse")
         .arg(&cli.device)
         .arg(&cli.dir)
@@ -63,12 +63,11 @@ fn mount_client(cli: &Cli) -> Result<()> {
             )
         })?;
     if !status.success() {
-        return Err(fail(
-            status.code().unwrap_or(libc::EIO),
-            format!("mounting {} at {} failed", cli.device, cli.dir),
-        ));
+        // It has said why; its status is that of mount(8), no errno.
+        let code = status.code().and_then(|c| u8::try_from(c).ok());
+        return Ok(ExitCode::from(code.filter(|c| *c != 0).unwrap_or(32)));
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn mount_server(cli: &Cli) -> Result<()> {
@@ -170,13 +169,8 @@ fn main() -> ExitCode {
             });
         }
     };
-    let client = cli.device.contains(":/");
-    finish(
-        "mount.lustre",
-        if client {
-            mount_client(&cli)
-        } else {
-            mount_server(&cli)
-        },
-    )
+    if !cli.device.contains(":/") {
+        return finish("mount.lustre", mount_server(&cli));
+    }
+    mount_client(&cli).unwrap_or_else(|e| finish("mount.lustre", Err(e)))
 }
