@@ -185,7 +185,8 @@ impl MgsLink {
         }
         match connected {
             Ok(()) => Ok(link),
-            Err(e) if !link.flags.intersects(FRESH) => {
+            // Beside its MGS a target has no copies of logs.
+            Err(e) if !link.flags.intersects(FRESH) && !up.lnet.is_local(&first) => {
                 pr_warn!(
                     "{}: the MGS at {} does not answer ({:?}): starting by the copies of its logs\n",
                     name,

@@ -82,7 +82,7 @@ has_device obdfilter lustre-OST0001
 [ "$(df --output=target $dir/o1 | tail -n 1)" = $dir/o1 ]
 refused 16 'LNET busy' lctl network down
 
-# Again: the label says now that they are no longer new, and copies of logs serve without the MGS.
+# Again: the label says now that they are no longer new.
 umount $dir/o0
 refused 98 'has a lustre-OST0000 already' mount.lustre twin $dir/x
 unchanged twin
@@ -94,9 +94,9 @@ for f in mdt ost0 ost1; do
 done
 [ "$(e2label ost0)" = lustre-OST0000 ]
 [ "$(e2label mdt)" = lustre-MDT0000 ]
-mount.lustre ost1 $dir/o1
-has_device obdfilter lustre-OST0001
+refused 5 'does not answer' mount.lustre ost1 $dir/o1
 mount.lustre mdt $dir/m
+mount.lustre ost1 $dir/o1
 mount.lustre ost0 $dir/o0
 has_device osp lustre-OST0001-osc-MDT0000
 umount -f $dir/o1
