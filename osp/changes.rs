@@ -255,8 +255,8 @@ impl Sender {
     /// The thread.
     pub(crate) fn run(mut self) {
         loop {
-            let again = self.collect();
-            self.settle(again);
+            let (again, committed) = self.collect();
+            self.settle(again, committed);
             if self.refused_due() {
                 let refused = self.refused.take();
                 self.ready.push_all(refused);
@@ -289,10 +289,13 @@ impl Sender {
         core::str::from_utf8(&self.name).unwrap_or("?")
     }
 
-    /// Takes what was answered and what is new. Whether the connection is another one.
-    fn collect(&mut self) -> bool {
+    /// Takes what was answered and what is new. Whether the connection is another one, and what
+    /// the OST has on disk.
+    fn collect(&mut self) -> (bool, u64) {
+        // Before the look at the connection: what it says is of that one, or of one before.
+        let committed = self.import.last_committed();
         let mut over: [Option<Slot>; IN_FLIGHT] = [const { None }; IN_FLIGHT];
-        let (again, incoming) = {
+        let (again, connected, incoming) = {
             let mut shared = self.changes.shared.lock();
             for (slot, to) in shared.slots.iter_mut().zip(over.iter_mut()) {
                 if slot.as_ref().is_some_and(|s| s.outcome.is_some()) {
@@ -303,7 +306,8 @@ impl Sender {
                 true => shared.incoming.take(),
                 false => Chain::new(),
             };
-            (core::mem::take(&mut shared.again), incoming)
+            let again = core::mem::take(&mut shared.again);
+            (again, shared.connected, incoming)
         };
         self.ready.push_all(incoming);
         for slot in over.into_iter().flatten() {
@@ -311,7 +315,8 @@ impl Sender {
                 self.over(slot.link, outcome);
             }
         }
-        again
+        let same = connected && !again;
+        (again, if same { committed } else { self.committed })
     }
 
     fn over(&mut self, mut link: KBox<Link>, outcome: Result<Answer>) {
@@ -354,9 +359,9 @@ impl Sender {
     }
 
     /// Forgets what the OST has on disk. After a new connection the rest is sent again: the OST
-    /// may have lost it, and to do it twice does no harm.
-    fn settle(&mut self, again: bool) {
-        let committed = self.import.last_committed();
+    /// may have lost it, and to do it twice does no harm. What the OST says in its new life is no
+    /// help there: its numbers are above those of the old one, lost or not.
+    fn settle(&mut self, again: bool, committed: u64) {
         if committed == self.committed && !again {
             return;
         }

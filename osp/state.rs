@@ -93,6 +93,8 @@ pub(crate) struct Events {
 
 impl ImportEvents for Events {
     fn active(&self, _: &ConnectData) {
+        // First: nothing is to be asked before it is known that the connection is another.
+        self.changes.connected(true);
         self.state.change(|i| {
             i.connected = true;
             i.generation += 1;
@@ -100,7 +102,6 @@ impl ImportEvents for Events {
             i.space_asked = None;
             i.pool.forget();
         });
-        self.changes.connected(true);
     }
 
     fn disconnected(&self) {
