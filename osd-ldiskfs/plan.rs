@@ -42,6 +42,7 @@ impl Store {
                 if place::root_name(o.fid()).is_some() {
                     plan.lock(self.device().root())
                 } else if let Some(Ok(d)) = near.map(|(d, _)| d.node()) {
+                    plan.will_have_name();
                     plan.lock(&d)
                 } else if what.mode & S_IFMT == S_IFREG {
                     Ok(())
@@ -74,7 +75,9 @@ impl Store {
 
     /// Plans a name for an object, which may be made in the same transaction.
     pub(crate) fn plan_insert(&self, plan: &mut Plan, dir: &Object, o: &Object) -> Result {
-        plan.credits(Credits::Link, 0);
+        if o.exists() || !plan.takes_name() {
+            plan.credits(Credits::Link, 0);
+        }
         // A directory that is made in the same transaction is locked from then on.
         if let Ok(d) = dir.node() {
             plan.lock(&d)?;

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     nodes: KVec<Node>,
     dquots: KVec<Dquot>,
     nursery: Option<Node>,
+    // Objects that will be made with the name that they are inserted with.
+    named: usize,
 }
 
 impl Plan {
@@ -56,7 +58,20 @@ impl Plan {
             nodes: KVec::new(),
             dquots: KVec::new(),
             nursery: None,
+            named: 0,
         }
+    }
+
+    /// An object will be made with its name.
+    pub(crate) fn will_have_name(&mut self) {
+        self.named += 1;
+    }
+
+    /// An object that is to be made will be inserted; whether that takes no more than making it.
+    pub(crate) fn takes_name(&mut self) -> bool {
+        let had = self.named > 0;
+        self.named = self.named.saturating_sub(1);
+        had
     }
 
     /// Adds journal credits.

@@ -88,6 +88,7 @@ pub struct Handle {
     raw: NonNull<ffi::Handle>,
     locked: KVec<Node>,
     touched: KVec<Touched>,
+    credits: u32,
     stopped: bool,
 }
 
@@ -154,6 +155,7 @@ impl Handle {
             raw,
             locked: core::mem::take(&mut locks.nodes),
             touched,
+            credits,
             stopped: false,
         })
     }
@@ -489,6 +491,11 @@ impl Handle {
             // SAFETY: the node is live and the handle runs.
             result = result.and(check(unsafe { ffi::ldiskfs_dirty(t.node.raw()) }));
         }
+        pr_debug!(
+            "transaction: {} credits, {} left\n",
+            self.credits,
+            self.credits_left()
+        );
         // SAFETY: the handle is running and not used after this.
         let ret = unsafe { ffi::ldiskfs_stop(self.mount.raw(), self.raw()) };
         unlock_all(&self.mount, &self.locked);

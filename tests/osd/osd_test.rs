@@ -91,6 +91,7 @@ impl kernel::Module for Test {
             7 => crash::until_killed()?,
             8 => crash::after()?,
             9 => speed::measure()?,
+            10 => speed::credits()?,
             // The same, less of it, for kernels that take their time.
             12 => osd_contract::mdt(&mut Store::open(false)?, LESS)?,
             15 => osd_contract::ost(&mut Store::open(true)?, LESS)?,
