@@ -272,7 +272,7 @@ impl Options {
         why.fail(
             EINVAL,
             format_args!(
-                "unknown mount option '{word}': see 'man mount.lustre' for those there are"
+                "unknown mount option '{word}'; Documentation/mount.md has those there are"
             ),
         )
     }
