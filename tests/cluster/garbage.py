@@ -100,6 +100,8 @@ def raw(server, data):
 
 def established(server):
     s = connect(server)
+    # Those that say nothing may be before us, each for a few seconds.
+    s.settimeout(90)
     s.sendall(request(server) + hello(server))
     answer = b''
     while len(answer) < 56:

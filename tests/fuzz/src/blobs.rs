@@ -23,7 +23,7 @@ fn layout(md: &LovMd<'_>) {
     let _ = md.layout_gen();
     match md {
         LovMd::Plain(p) => {
-            assert_eq!(p.pool_name().map(<[u8]>::len).unwrap_or(0) & !15, 0);
+            assert!(p.pool_name().is_none_or(|n| n.len() <= 16));
             let _ = (p.pattern(), p.is_specific(), p.stripes().len());
         }
         LovMd::Composite(c) => {
