@@ -8,6 +8,7 @@ use common::*;
 use kapi::prelude::*;
 use lustre_client::config::TargetConfig;
 use lustre_client::layout::Stripe;
+use lustre_client::mount::MountOptions;
 use lustre_client::node::{ClientNode, NodeOptions};
 use lustre_client::osc::{CleanCache, Object, Ost, Owner};
 use osd::Device;
@@ -38,7 +39,8 @@ impl Client {
         let cache = StdArc::new(CleanCache::new(64 << 20));
         let name = format!("client-{}-{n}", oss.id);
         let tell = StdArc::new(|_: Fid| {});
-        let ost = Ost::new(&node, &config, &name, &cache, tell, true).unwrap();
+        let options = MountOptions::default();
+        let ost = Ost::new(&node, &config, &name, &cache, tell, &options).unwrap();
         let import = ost.target().unwrap().import().clone();
         import.wait_full(Duration::from_secs(10)).unwrap();
         Client { node, ost }
