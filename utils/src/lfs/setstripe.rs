@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     fn hex(b: &[u8]) -> String {
-        b.iter().map(|b| format!("{b:02x}")).collect()
+        b.iter().fold(String::new(), |s, b| s + &format!("{b:02x}"))
     }
 
     /// What an existing lfs sent.
