@@ -132,6 +132,10 @@ fn params(options: &Options) -> Result<Text> {
     Ok(text)
 }
 
+/// A target with these flags has no copies of logs that it could start by.
+const NO_COPIES: LddFlags =
+    LddFlags::from_bits_retain(FRESH.bits() | LddFlags::NO_LOCAL_LOGS.bits());
+
 /// A target with these flags is written to the logs by its registration.
 const FRESH: LddFlags = LddFlags::from_bits_retain(
     LddFlags::VIRGIN.bits() | LddFlags::UPDATE.bits() | LddFlags::WRITECONF.bits(),
@@ -186,7 +190,7 @@ impl MgsLink {
         match connected {
             Ok(()) => Ok(link),
             // Beside its MGS a target has no copies of logs.
-            Err(e) if !link.flags.intersects(FRESH) && !up.lnet.is_local(&first) => {
+            Err(e) if !link.flags.intersects(NO_COPIES) && !up.lnet.is_local(&first) => {
                 pr_warn!(
                     "{}: the MGS at {} does not answer ({:?}): starting by the copies of its logs\n",
                     name,

@@ -62,8 +62,6 @@ pub struct Options {
     pub abort_recovery: bool,
     /// No new objects are to be made on this OST.
     pub no_create: bool,
-    /// Clients of other nodes are not let in.
-    pub noclient: bool,
     /// Options that change nothing here, for `/proc/mounts`.
     pub plain: KVec<&'static str>,
 }
@@ -145,7 +143,6 @@ impl Options {
             flags: LddFlags::from_bits_retain(0),
             abort_recovery: false,
             no_create: false,
-            noclient: false,
             plain: KVec::new(),
         };
         let mut open = Open::Nothing;
@@ -212,7 +209,7 @@ impl Options {
                 self.params.push(Text::copy(v)?, GFP_KERNEL)?;
                 return Ok(Open::Param);
             }
-            ("mgsname" | "mgssec", Some(_)) => {}
+            ("mgsname", Some(_)) | ("mgssec", Some("null")) => {}
             ("recovery_time_soft" | "recovery_time_hard", Some(v)) => {
                 if v.parse::<u32>().is_err() {
                     return bad(why);
@@ -230,8 +227,7 @@ impl Options {
                 self.abort_recovery = true;
             }
             ("no_create" | "no_precreate", None) => self.no_create = true,
-            ("noclient", None) => self.noclient = true,
-            ("rdonly_dev" | "network" | "exclude", _) => {
+            ("rdonly_dev" | "network" | "exclude" | "noclient" | "mgssec", _) => {
                 return why.fail(
                     EOPNOTSUPP,
                     format_args!("the mount option '{word}' is not offered by this server"),
@@ -304,7 +300,6 @@ impl Options {
                 (self.nosvc, "nosvc"),
                 (self.nomgs, "nomgs"),
                 (self.mgs, "mgs"),
-                (self.noclient, "noclient"),
             ] {
                 if set {
                     write!(out, ",{word}")?;
@@ -378,6 +373,9 @@ mod tests {
         let (e, text) = err(&format!("{OST},fast"));
         assert_eq!(e, EINVAL);
         assert!(text.contains("unknown mount option 'fast'"), "{text}");
+        let (e, text) = err(&format!("{OST},noclient"));
+        assert_eq!(e, EOPNOTSUPP);
+        assert!(text.contains("'noclient' is not offered"), "{text}");
         assert_eq!(err("mgs").0, EINVAL);
         assert_eq!(err("svname=MGS,mgs").0, EINVAL);
         assert!(err("svname=l-OST0000,device=/dev/x")

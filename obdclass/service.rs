@@ -19,6 +19,7 @@ use mgc::{Config, Copies, Follower, Peer};
 use ofd::{Ofd, OfdConfig};
 use osd::Device;
 use ptlrpc::export::ClientUuid;
+use wire::disk::mountdata::LddFlags;
 use wire::nid::Nid;
 
 /// What an MDT and an OST share.
@@ -285,7 +286,7 @@ impl Running {
 
     /// Copies of the logs; a target beside its MGS needs none, and is to have none.
     fn copies(options: &Options, osd: &Arc<dyn Device>) -> Result<Option<Arc<Copies>>> {
-        match options.mgs {
+        match options.mgs || options.flags.contains(LddFlags::NO_LOCAL_LOGS) {
             true => Ok(None),
             false => Copies::open(osd).map(Some),
         }
