@@ -187,6 +187,11 @@ impl Cache {
         Ok(held)
     }
 
+    /// Objects in memory.
+    pub(crate) fn count(&self) -> usize {
+        self.parts.iter().map(|p| p.objects.lock().count).sum()
+    }
+
     fn with_slot<R>(&self, ino: u64, f: impl FnOnce(&mut (u64, Fid)) -> R) -> Option<R> {
         let part = self.parts.get(ino as usize % PARTS)?;
         let mut fids = part.fids.lock();

@@ -150,6 +150,11 @@ impl Mounted {
         }
     }
 
+    /// Objects of the store in memory, in use or not.
+    pub fn in_memory(&self) -> usize {
+        self.store.as_ref().map_or(0, |(s, _)| s.in_memory())
+    }
+
     /// Forgets the objects that nobody uses; the next who asks for one reads it from the device.
     pub fn forget(&self) {
         if let Some((store, _)) = &self.store {

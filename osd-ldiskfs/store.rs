@@ -84,6 +84,11 @@ impl Store {
         self.cache.clear();
     }
 
+    /// Objects in memory, in use or not.
+    pub(crate) fn in_memory(&self) -> usize {
+        self.cache.count()
+    }
+
     /// The object index.
     pub(crate) fn oi(&self) -> &ObjectIndex {
         &self.layout.oi

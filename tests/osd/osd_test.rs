@@ -6,6 +6,7 @@
 
 mod crash;
 mod existing;
+mod memory;
 mod speed;
 mod threads;
 mod wrappers;
@@ -92,10 +93,12 @@ impl kernel::Module for Test {
             8 => crash::after()?,
             9 => speed::measure()?,
             10 => speed::credits()?,
+            11 => memory::check(100_000)?,
             // The same, less of it, for kernels that take their time.
             12 => osd_contract::mdt(&mut Store::open(false)?, LESS)?,
             15 => osd_contract::ost(&mut Store::open(true)?, LESS)?,
             16 => threads::check(40)?,
+            17 => memory::check(2000)?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
