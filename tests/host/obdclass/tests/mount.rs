@@ -117,7 +117,13 @@ fn eventually(what: &str, f: impl Fn() -> bool) {
     }
 }
 
-// Each test has a file system of its own: the tree of parameters is that of the process.
+/// The tree of parameters is that of the process, and each MGS is called MGS: one test at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 const MDT_FIRST: &str = "osd=osd-ldiskfs,mgs,virgin,update,svname=fs-MDT0000,device=/dev/m";
 const MDT_AGAIN: &str = "osd=osd-ldiskfs,mgs,svname=fs-MDT0000,device=/dev/m";
 
@@ -137,6 +143,7 @@ fn umount(m: Arc<Mount>) {
 
 #[test]
 fn a_file_system() {
+    let _alone = alone();
     let ((mds, mgs), (oss0, _), (oss1, _)) = (node(50, 1), node(50, 2), node(50, 3));
     let (m, o0, o1) = (
         Disk::new("fs", 0x65, 0),
@@ -199,6 +206,7 @@ fn a_file_system() {
 
 #[test]
 fn an_ost_before_its_mdt() {
+    let _alone = alone();
     let ((mgn, mgs), (oss, _), (mds, _)) = (node(51, 1), node(51, 2), node(51, 3));
     let alone = Disk::new("", 0x24, 0xffff);
     let mgt = mount(&mgn, &alone, "mgs,virgin,svname=MGS,device=/dev/g").unwrap();
@@ -222,6 +230,7 @@ fn an_ost_before_its_mdt() {
 
 #[test]
 fn refusals() {
+    let _alone = alone();
     let ((n, mgs), nobody) = (node(52, 1), "127.9.52.99@tcp");
     let o = Disk::new("no", 0x62, 0);
     let options = ost_of("no", Nid::parse(nobody).unwrap(), 0, ",virgin,update");
