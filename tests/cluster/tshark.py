@@ -14,8 +14,8 @@ import tempfile
 KNOWN = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'tshark.known')
 FIELDS = ['frame.number', 'lustre.ptlrpc_body.pb_opc', 'lustre.ptlrpc_body.pb_type', '_ws.expert.message',
           '_ws.malformed']
-# Complaints that are the dissector's notion of conversations and not of what is sent.
-GUESSES = ('Mismatched: ',)
+# Complaints that are the dissector's notion of conversations, or of TCP, and not of what is sent.
+GUESSES = ('Mismatched: ', 'TCP ', 'This frame is ', 'Previous segment', 'ACKed segment', 'Duplicate ACK', 'Connection ')
 
 
 def nature(text):
