@@ -80,9 +80,9 @@ fsck_target() {
 }
 
 mount_servers() { each_target mount_target targets; }
-umount_servers() { each_target umount_target reversed; }
+# The MDT first: it has something to tell the OSTs when it ends.
+umount_servers() { each_target umount_target targets; }
 fsck_all() { each_target fsck_target targets; }
-reversed() { targets | tac; }
 
 mount_client() {
 	sh_on "$1" 'mkdir -p "$2" && mount -t lustre "$1" "$2"' "$MGS:/$FSNAME" "${2:-$MNT}"
