@@ -20,15 +20,19 @@ need_root() {
 	[ "$(id -u)" = 0 ] || die "this needs root: it makes a Debian root and mounts file systems"
 }
 
-# step NAME COMMAND...: runs the command with its output in a log, prints the time it took.
+# step NAME COMMAND...: runs the command with its output in a log, prints the time it took. A function
+# ends at the first command that fails, which it would not do left of a `||`.
 step() {
-	local name=$1 log start rc=0
+	local name=$1 log start rc
 	shift
 	log=$LOGS/$(tr -c 'a-zA-Z0-9_.\n-' - <<<"$name").log
 	mkdir -p "$LOGS"
 	start=$SECONDS
 	printf '  %-48s ' "$name ..."
-	"$@" >"$log" 2>&1 </dev/null || rc=$?
+	set +e
+	(set -e; "$@") >"$log" 2>&1 </dev/null
+	rc=$?
+	set -e
 	if [ $rc = 0 ]; then
 		printf '%4d s\n' $((SECONDS - start))
 		return 0
