@@ -69,6 +69,21 @@ struct Queue {
     next_thread: u32,
 }
 
+impl Queue {
+    /// Whether a thread works on a normal request next: one is always kept free for those of high
+    /// priority, so that a lock can be given back while all others wait for it.
+    fn may_normal(&self) -> bool {
+        self.busy_normal + 1 < self.running
+    }
+
+    /// Whether more threads would get what waits done sooner: the one that is kept free is no help
+    /// to normal requests.
+    fn wants_thread(&self) -> bool {
+        let normal = u64::from(self.busy_normal) + self.normal.len() as u64;
+        self.idle == 0 || normal + 1 > u64::from(self.running)
+    }
+}
+
 /// Counters of a service.
 pub struct ServiceStats {
     /// Requests served.
@@ -128,7 +143,7 @@ impl Service {
             }),
             GFP_KERNEL,
         )?;
-        for _ in 0..config.threads_min.max(2) {
+        for _ in 0..config.threads_min.min(config.threads_max).max(2) {
             if let Err(e) = service.spawn() {
                 service.stop();
                 return Err(e);
@@ -168,9 +183,21 @@ impl Service {
         }
     }
 
+    /// Another thread. The list of threads is locked all the time: one that [`Service::stop`] does
+    /// not see is not started.
     fn spawn(self: &Arc<Self>) -> Result {
+        let mut threads = self.threads.lock();
+        // Those that had nothing to do have ended.
+        threads.retain(|t| !t.is_finished());
+        threads.reserve(1, GFP_KERNEL)?;
         let n = {
             let mut q = self.queue.lock();
+            if q.stopping {
+                return Err(ESHUTDOWN);
+            }
+            if q.running >= self.config.threads_max.max(2) {
+                return Err(EAGAIN);
+            }
             q.running += 1;
             q.next_thread += 1;
             q.next_thread
@@ -181,10 +208,7 @@ impl Service {
                 service.run()
             });
         match started {
-            Ok(h) => {
-                self.threads.lock().push(h, GFP_KERNEL)?;
-                Ok(())
-            }
+            Ok(h) => Ok(threads.push(h, GFP_KERNEL)?),
             Err(e) => {
                 self.queue.lock().running -= 1;
                 Err(e)
@@ -238,7 +262,7 @@ impl Service {
             } else {
                 q.normal.push_back(req, GFP_KERNEL)?;
             }
-            q.idle == 0 && q.running < self.config.threads_max
+            q.wants_thread() && q.running < self.config.threads_max
         };
         self.work.notify_one();
         if grow {
@@ -248,8 +272,7 @@ impl Service {
         Ok(())
     }
 
-    /// The next request. One thread is always kept free for those of high priority, so that a
-    /// lock can be given back while all others wait for it.
+    /// The next request.
     fn next(&self) -> Option<KBox<ServerRequest>> {
         let mut q = self.queue.lock();
         loop {
@@ -257,7 +280,7 @@ impl Service {
                 q.running -= 1;
                 return None;
             }
-            let may_normal = q.busy_normal + 1 < q.running;
+            let may_normal = q.may_normal();
             let first_high = q.high_run < HIGH_PRIORITY_RATIO || q.normal.is_empty() || !may_normal;
             if first_high {
                 if let Some(r) = q.high.pop_front() {

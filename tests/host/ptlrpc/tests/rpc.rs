@@ -423,6 +423,24 @@ fn slow_requests_get_more_time() -> Result {
     Ok(())
 }
 
+/// All threads but the one that is kept free work at the same time.
+#[test]
+fn slow_requests_keep_nobody_waiting() -> Result {
+    let p = Pair::new(8)?;
+    p.server.delay_ms.store(1_000, Ordering::Relaxed);
+    let start = std::time::Instant::now();
+    std::thread::scope(|s| {
+        let calls: Vec<_> = (0..7).map(|_| s.spawn(|| p.echo(b"all"))).collect();
+        for c in calls {
+            assert_eq!(c.join().unwrap(), Ok(b"all".to_vec()));
+        }
+    });
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(1900), "{took:?}");
+    assert_eq!(p.service.load().0, 8);
+    Ok(())
+}
+
 #[test]
 fn the_server_restarts_its_service() -> Result {
     let mut p = Pair::new(7)?;
