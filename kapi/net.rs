@@ -183,7 +183,7 @@ impl TcpStream {
             let t = left(deadline)?;
             // SAFETY: the socket is live; `rest` is valid for reads of its length.
             let rc = unsafe {
-                ffi::lustre_kapi_sock_send(self.raw(), rest.as_ptr().cast(), rest.len(), t, false)
+                ffi::lustre_kapi_sock_send(self.raw(), rest.as_ptr().cast(), rest.len(), t)
             };
             match check_len(rc) {
                 Ok(n) => done += n,
@@ -218,14 +218,21 @@ impl TcpStream {
             ffi::lustre_kapi_sock_recv_pages(self.raw(), bv.as_ptr(), bv.len(), off, len)
         })
     }
-    /// Sends what fits. `more`: more will follow at once.
+    /// Sends what fits of one buffer and then another. `more`: more will follow at once.
     ///
     /// # Errors
     /// `EAGAIN`: no room; the poller will tell.
-    pub fn try_send(&self, buf: &[u8], more: bool) -> Result<usize> {
-        // SAFETY: the socket is live; `buf` is valid for reads of its length.
+    pub fn try_send(&self, head: &[u8], body: &[u8], more: bool) -> Result<usize> {
+        // SAFETY: the socket is live; both buffers are valid for reads of their lengths.
         check_len(unsafe {
-            ffi::lustre_kapi_sock_send(self.raw(), buf.as_ptr().cast(), buf.len(), 0, more)
+            ffi::lustre_kapi_sock_try_send(
+                self.raw(),
+                head.as_ptr().cast(),
+                head.len(),
+                body.as_ptr().cast(),
+                body.len(),
+                more,
+            )
         })
     }
     /// The same from pages, without a copy where the system can. Until the peer has acknowledged

@@ -204,17 +204,29 @@ ssize_t lustre_kapi_sock_recv(struct lustre_kapi_sock *s, void *buf, size_t len,
 }
 
 ssize_t lustre_kapi_sock_send(struct lustre_kapi_sock *s, const void *buf, size_t len,
-			      long timeout, bool more)
+			      long timeout)
 {
 	struct kvec v = { .iov_base = (void *)buf, .iov_len = len };
-	struct msghdr m = {
-		.msg_flags = MSG_NOSIGNAL | (timeout ? 0 : MSG_DONTWAIT) | (more ? MSG_MORE : 0),
-	};
+	struct msghdr m = { .msg_flags = MSG_NOSIGNAL };
 
-	if (timeout)
-		WRITE_ONCE(s->sock->sk->sk_sndtimeo, timeout);
+	WRITE_ONCE(s->sock->sk->sk_sndtimeo, timeout);
 	iov_iter_kvec(&m.msg_iter, ITER_SOURCE, &v, 1, len);
 	return restarted(sock_sendmsg(s->sock, &m));
+}
+
+ssize_t lustre_kapi_sock_try_send(struct lustre_kapi_sock *s, const void *head, size_t head_len,
+				  const void *body, size_t body_len, bool more)
+{
+	struct kvec v[] = {
+		{ .iov_base = (void *)head, .iov_len = head_len },
+		{ .iov_base = (void *)body, .iov_len = body_len },
+	};
+	struct msghdr m = {
+		.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0),
+	};
+
+	iov_iter_kvec(&m.msg_iter, ITER_SOURCE, v, ARRAY_SIZE(v), head_len + body_len);
+	return sock_sendmsg(s->sock, &m);
 }
 
 ssize_t lustre_kapi_sock_recv_pages(struct lustre_kapi_sock *s, const struct bio_vec *bv,

@@ -47,10 +47,13 @@ int lustre_kapi_sock_keepalive(struct lustre_kapi_sock *s, int idle, int interva
 /* Zero leaves a size alone. */
 int lustre_kapi_sock_buffers(struct lustre_kapi_sock *s, int send, int receive);
 
-/* With a timeout of zero they do not wait. */
+/* With a timeout of zero it does not wait. */
 ssize_t lustre_kapi_sock_recv(struct lustre_kapi_sock *s, void *buf, size_t len, long timeout);
 ssize_t lustre_kapi_sock_send(struct lustre_kapi_sock *s, const void *buf, size_t len,
-			      long timeout, bool more);
+			      long timeout);
+/* Two buffers, without waiting. */
+ssize_t lustre_kapi_sock_try_send(struct lustre_kapi_sock *s, const void *head, size_t head_len,
+				  const void *body, size_t body_len, bool more);
 /* len bytes at byte off of the pages that nr elements of bv describe. */
 ssize_t lustre_kapi_sock_recv_pages(struct lustre_kapi_sock *s, const struct bio_vec *bv,
 				    size_t nr, size_t off, size_t len);

@@ -124,6 +124,7 @@ impl Call {
         bulk: Option<ClientBulk>,
         on_done: Option<KBox<dyn Once<Outcome>>>,
     ) -> Result<Arc<Call>> {
+        let now = Instant::now();
         let opc = msg.body().pb_opc.get();
         Arc::pin_init(
             try_pin_init!(Call {
@@ -138,8 +139,8 @@ impl Call {
                     bulk,
                     outcome: None,
                     on_done,
-                    sent_at: Instant::now(),
-                    deadline: Instant::now(),
+                    sent_at: now,
+                    deadline: now,
                     conn_cnt: 0,
                     attempts: 0,
                     receive: None,
@@ -240,9 +241,10 @@ impl Call {
             .options
             .reply_portal
             .unwrap_or(import.config().reply_portal);
+        let now = Instant::now();
         let timeout = match self.options.timeout {
             Some(t) => t,
-            None => import.request_timeout(portal),
+            None => import.request_timeout(now),
         };
         // Before the call's own lock: the import's comes first.
         let last_xid = import.last_xid();
@@ -255,7 +257,7 @@ impl Call {
         inner.phase = Phase::Sent;
         inner.conn_cnt = link.conn_cnt;
         inner.at_support = link.at_support;
-        inner.sent_at = Instant::now();
+        inner.sent_at = now;
         inner.deadline = inner.sent_at + Duration::from_secs(u64::from(timeout) + 1);
         if let Some(r) = inner.receive.take() {
             r.cancel();

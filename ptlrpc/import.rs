@@ -272,9 +272,9 @@ impl Import {
     }
 
     /// Seconds that the next request may take.
-    pub(crate) fn request_timeout(&self, _portal: u32) -> u32 {
+    pub(crate) fn request_timeout(&self, now: Instant) -> u32 {
         let limits = self.node.limits();
-        let now = Instant::now().as_nanos() / 1_000_000_000;
+        let now = now.as_nanos() / 1_000_000_000;
         let mut inner = self.inner.lock();
         let service = inner.estimate.get(now, &limits.at);
         let net = inner
@@ -287,10 +287,11 @@ impl Import {
     }
 
     /// Learns from a final reply how long things take.
-    pub(crate) fn observe(&self, elapsed: Duration, service_time: u32, estimate: u32) {
+    pub(crate) fn observe(&self, sent_at: Instant, service_time: u32, estimate: u32) {
         let limits = self.node.limits();
-        let now = Instant::now().as_nanos() / 1_000_000_000;
-        let elapsed = u32::try_from(elapsed.as_secs()).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let elapsed = u32::try_from(now.duration_since(sent_at).as_secs()).unwrap_or(u32::MAX);
+        let now = now.as_nanos() / 1_000_000_000;
         let mut inner = self.inner.lock();
         if estimate != 0 {
             inner.estimate.add(estimate, now, &limits.at);
@@ -311,7 +312,20 @@ impl Import {
         options: CallOptions,
         bulk: Option<ClientBulk>,
     ) -> Outcome {
-        self.submit(msg, options, bulk, None)?.wait()
+        self.begin(msg, options, bulk)?.wait()
+    }
+
+    /// Sends a request; [`Call::wait`] has the outcome.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ESHUTDOWN`.
+    pub fn begin(
+        self: &Arc<Self>,
+        msg: Msg,
+        options: CallOptions,
+        bulk: Option<ClientBulk>,
+    ) -> Result<Arc<Call>> {
+        self.submit(msg, options, bulk, None)
     }
 
     /// Sends a request; `done` gets the outcome on a worker thread of the node.
@@ -356,7 +370,7 @@ impl Import {
             let call = Call::new(self, xid, tag, msg, options, bulk, done)?;
             let node = RBTreeNode::new(xid, call.clone(), GFP_KERNEL)?;
             inner.calls.insert(node);
-            inner.last_sent = Instant::now();
+            inner.last_sent = call.lock().sent_at;
             Ok(call)
         };
         let call = match enter() {
@@ -406,7 +420,7 @@ impl Import {
             body.pb_timeout.get(),
         );
         let sent_at = call.lock().sent_at;
-        self.observe(sent_at.elapsed(), service_time, estimate);
+        self.observe(sent_at, service_time, estimate);
         let lost = status == ENOTCONN.to_errno() || status == ENODEV.to_errno();
         let is_connect =
             wire::opcode::is_connect(call.opc) || call.opc == self.config.disconnect_opc;

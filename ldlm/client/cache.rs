@@ -6,6 +6,7 @@ use super::state::{ClientState, ClientView, Entry, List, Table};
 use super::traits::{CacheOps, CancelSender};
 use crate::core::{flags, Desc, Extent, LockType, Mode, Policy, ResId};
 use kapi::prelude::*;
+use kapi::sync::atomic::{Atomic, Relaxed};
 
 /// How large a cache may be.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +68,8 @@ struct Shared {
     /// Signalled when something is to be given up.
     #[pin]
     todo: CondVar,
+    /// Milliseconds, as of the last [`Cache::work`]: exact enough for the age of locks.
+    now: Atomic<u64>,
 }
 
 /// The locks a node holds at one target. Clones are the same cache.
@@ -128,6 +131,7 @@ impl Cache {
                 table <- new_mutex!(Table::default()),
                 changed <- new_condvar!(),
                 todo <- new_condvar!(),
+                now: Atomic::<u64>::new(now_ms()),
             }),
             GFP_KERNEL,
         )?;
@@ -156,6 +160,17 @@ impl Cache {
 
     pub(super) fn todo(&self) -> &CondVar {
         &self.0.todo
+    }
+
+    fn now(&self) -> u64 {
+        self.0.now.load(Relaxed)
+    }
+
+    /// Looks at the clock.
+    pub(super) fn tick(&self) -> u64 {
+        let now = now_ms();
+        self.0.now.store(now, Relaxed);
+        now
     }
 
     /// A look at a lock.
@@ -321,15 +336,15 @@ impl Cache {
                 e.view.state = ClientState::GoingAway;
                 t.set_list(handle, List::Doomed);
                 drop(t);
-                self.todo().notify_all();
+                self.todo().notify_one();
             }
             ClientState::Granted if cached => {
-                e.unused_at = now_ms();
+                e.unused_at = self.now();
                 t.set_list(handle, List::Unused);
                 let crowded = t.list_len(List::Unused) > self.config().max_unused;
                 drop(t);
                 if crowded {
-                    self.todo().notify_all();
+                    self.todo().notify_one();
                 }
             }
             ClientState::GoingAway => {}
@@ -344,7 +359,7 @@ impl Cache {
     }
 }
 
-pub(super) fn now_ms() -> u64 {
+fn now_ms() -> u64 {
     Instant::now().as_nanos() / 1_000_000
 }
 

@@ -35,7 +35,7 @@ impl Cache {
             e.view.state = ClientState::GoingAway;
             t.set_list(handle, List::Doomed);
             drop(t);
-            self.todo().notify_all();
+            self.todo().notify_one();
         }
         0
     }

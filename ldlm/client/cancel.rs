@@ -2,7 +2,7 @@
 
 //! Giving locks up.
 
-use super::cache::{now_ms, Cache};
+use super::cache::Cache;
 use super::state::{ClientState, ClientView, List};
 use super::traits::{Cookies, BATCH};
 use crate::core::{Mode, Policy, ResId};
@@ -64,7 +64,7 @@ impl Cache {
     /// Dooms unused locks that are too many or too old.
     fn age(&self) {
         let limit = u64::try_from(self.config().max_age.as_millis()).unwrap_or(u64::MAX);
-        let now = now_ms();
+        let now = self.tick();
         let mut t = self.table().lock();
         while let Some(handle) = t.first(List::Unused) {
             let many = t.list_len(List::Unused) > self.config().max_unused;
@@ -132,7 +132,7 @@ impl Cache {
             t.set_list(handle, List::Doomed);
         }
         drop(t);
-        self.todo().notify_all();
+        self.todo().notify_one();
     }
 }
 

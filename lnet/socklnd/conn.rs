@@ -9,7 +9,7 @@ use super::sched::Scheduler;
 use super::transmit::{Pumped, Transmitter, Tx};
 use super::Socklnd;
 use crate::node::Outgoing;
-use kapi::net::TcpStream;
+use kapi::net::{Event, TcpStream};
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Full, Relaxed};
 
@@ -66,6 +66,8 @@ pub(crate) struct Conn {
     /// An errno: a sender has met it, the scheduler's thread is to close the connection. A sender
     /// may hold locks that those who are told about the end want.
     doomed: Atomic<i32>,
+    /// The poller has told of the connection's end; data may still be there.
+    ended: Atomic<bool>,
     /// It is in the scheduler's queues.
     pub(super) in_again: Flag,
     pub(super) in_stalled: Flag,
@@ -98,6 +100,7 @@ impl Conn {
                 token,
                 closed: Atomic::<u32>::new(0),
                 doomed: Atomic::<i32>::new(0),
+                ended: Atomic::<bool>::new(false),
                 in_again: Flag::new(),
                 in_stalled: Flag::new(),
                 last_receive: Atomic::<u64>::new(Instant::now().as_nanos()),
@@ -118,8 +121,13 @@ impl Conn {
         self.closed.load(Relaxed) != 0
     }
 
-    pub(super) fn moved(&self) {
-        self.last_receive.store(Instant::now().as_nanos(), Relaxed);
+    /// Whether nothing follows what is there to be received.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    pub(super) fn moved(&self, now: Instant) {
+        self.last_receive.store(now.as_nanos(), Relaxed);
     }
 
     /// How long nothing has come.
@@ -170,13 +178,16 @@ impl Conn {
     }
 
     /// Does what can be done, on the scheduler's thread.
-    pub(super) fn ready(self: &Arc<Self>, readable: bool, writable: bool) -> Next {
+    pub(super) fn ready(self: &Arc<Self>, e: &Event, now: Instant) -> Next {
         let errno = self.doomed.load(Relaxed);
         if errno != 0 {
             self.close(Error::from_errno(errno));
             return Next::NOTHING;
         }
-        if writable {
+        if e.closed {
+            self.ended.store(true, Relaxed);
+        }
+        if e.writable {
             self.transmitter.writable();
         }
         let mut next = Next::NOTHING;
@@ -188,10 +199,10 @@ impl Conn {
                 return Next::NOTHING;
             }
         }
-        if !readable || self.is_closed() {
+        if !e.readable || self.is_closed() {
             return next;
         }
-        let progress = self.receiver.lock().run(self);
+        let progress = self.receiver.lock().run(self, now);
         match progress {
             Ok(Progress::Idle) => {}
             Ok(Progress::More) => next.more = true,

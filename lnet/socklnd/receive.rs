@@ -91,6 +91,10 @@ pub(super) struct Receiver {
     /// What of the buffer is filled and not used.
     start: usize,
     end: usize,
+    /// The socket gave less than was asked for: the poller tells when there is more.
+    drained: bool,
+    /// When this turn began.
+    now: Instant,
 }
 
 impl Receiver {
@@ -100,6 +104,8 @@ impl Receiver {
             staging: KVVec::from_elem(0, STAGING, GFP_KERNEL)?,
             start: 0,
             end: 0,
+            drained: false,
+            now: Instant::now(),
         })
     }
 
@@ -107,8 +113,10 @@ impl Receiver {
     ///
     /// # Errors
     /// The connection is to be closed: `ECONNRESET` at its end, `EPROTO`, or what the socket says.
-    pub(super) fn run(&mut self, c: &Arc<Conn>) -> Result<Progress> {
+    pub(super) fn run(&mut self, c: &Arc<Conn>, now: Instant) -> Result<Progress> {
         let mut budget = TURN;
+        self.now = now;
+        self.drained = false;
         while budget > 0 {
             let state = core::mem::replace(&mut self.state, State::Frame);
             match state {
@@ -130,13 +138,12 @@ impl Receiver {
                     self.state = State::Stalled {
                         header,
                         zc,
-                        since: Instant::now(),
+                        since: now,
                     };
                 }
                 State::Stalled { header, zc, since } => match self.destination(c, &header, since) {
                     Some(dest) => {
                         c.receiving.store(true, Relaxed);
-                        c.moved();
                         self.state = State::Payload {
                             dest,
                             got: 0,
@@ -197,13 +204,11 @@ impl Receiver {
                 self.end -= self.start;
                 self.start = 0;
             }
-            let room = self.staging.get_mut(self.end..).ok_or(EINVAL)?;
-            match c.stream.try_recv(room) {
+            match self.fill(c, STAGING) {
                 Ok(0) if self.end == 0 => return Err(ECONNRESET),
                 Ok(0) => return Err(EPROTO),
                 Ok(n) => {
                     c.receiving.store(true, Relaxed);
-                    c.moved();
                     self.end += n;
                 }
                 Err(EAGAIN) => return Ok(None),
@@ -215,6 +220,22 @@ impl Receiver {
         out.copy_from_slice(from);
         self.start += N;
         Ok(Some(out))
+    }
+
+    /// Receives behind what is in the buffer, up to byte `to` of it.
+    ///
+    /// # Errors
+    /// `EAGAIN`: nothing is there.
+    fn fill(&mut self, c: &Conn, to: usize) -> Result<usize> {
+        // Behind data may come the end, of which the poller tells but once.
+        if self.drained && !c.is_ended() {
+            return Err(EAGAIN);
+        }
+        let room = self.staging.get_mut(self.end..to).ok_or(EINVAL)?;
+        let n = c.stream.try_recv(room)?;
+        self.drained = n < room.len();
+        c.moved(self.now);
+        Ok(n)
     }
 
     fn frame(&mut self, c: &Conn, b: &[u8]) -> Result {
@@ -275,7 +296,7 @@ impl Receiver {
             return Some(Dest::Nowhere);
         }
         Some(match c.lnd.lnet.incoming(header) {
-            Incoming::Later if since.elapsed() < STALL_MAX => return None,
+            Incoming::Later if self.now.duration_since(since) < STALL_MAX => return None,
             Incoming::Later => {
                 pr_warn!("no room for a message from {}, dropped\n", header.src_nid);
                 Dest::Nowhere
@@ -321,13 +342,16 @@ impl Receiver {
                     let n = c
                         .stream
                         .try_recv_pages(&mut sink.pages, sink.off + got, room)?;
-                    return Self::moved(c, n);
+                    c.moved(self.now);
+                    return if n == 0 { Err(EPROTO) } else { Ok(n) };
                 }
                 _ => {
-                    let most = left.min(self.staging.len());
-                    let room = self.staging.get_mut(..most).ok_or(EINVAL)?;
-                    let n = c.stream.try_recv(room)?;
-                    (self.start, self.end) = (0, Self::moved(c, n)?);
+                    (self.start, self.end) = (0, 0);
+                    // No more than this: what follows may be bulk that needs no copy.
+                    self.end = self.fill(c, left.min(STAGING))?;
+                    if self.end == 0 {
+                        return Err(EPROTO);
+                    }
                 }
             }
         }
@@ -352,15 +376,6 @@ impl Receiver {
         }
         self.start += staged;
         Ok(staged)
-    }
-
-    /// Bytes came, or the end in the middle of a frame.
-    fn moved(c: &Conn, n: usize) -> Result<usize> {
-        if n == 0 {
-            return Err(EPROTO);
-        }
-        c.moved();
-        Ok(n)
     }
 
     /// A message is here, whole.

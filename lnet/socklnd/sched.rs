@@ -146,22 +146,23 @@ impl Scheduler {
                     0
                 }
             };
+            let now = Instant::now();
             for e in events.iter().take(n) {
                 if let Some(c) = self.conn(e.token) {
-                    self.serve(&c, e.readable, e.writable);
+                    self.serve(&c, e, now);
                 }
             }
-            self.round(|i| &mut i.again, |c| c.in_again.clear());
-            if last_retry.elapsed() >= RETRY {
-                last_retry = Instant::now();
-                self.round(|i| &mut i.stalled, |c| c.in_stalled.clear());
-                self.rescan();
+            self.round(|i| &mut i.again, |c| c.in_again.clear(), now);
+            if now.duration_since(last_retry) >= RETRY {
+                last_retry = now;
+                self.round(|i| &mut i.stalled, |c| c.in_stalled.clear(), now);
+                self.rescan(now);
             }
         }
     }
 
     /// Serves those that are in a queue now; what they add comes in the next round.
-    fn round(&self, queue: fn(&mut Inner) -> &mut Deque<u64>, taken: fn(&Conn)) {
+    fn round(&self, queue: fn(&mut Inner) -> &mut Deque<u64>, taken: fn(&Conn), now: Instant) {
         let mut left = queue(&mut self.inner.lock()).len();
         while left > 0 {
             left -= 1;
@@ -174,12 +175,12 @@ impl Scheduler {
             };
             if let Some(c) = conn {
                 taken(&c);
-                self.serve(&c, true, false);
+                self.serve(&c, &Self::LOOK, now);
             }
         }
     }
 
-    fn rescan(&self) {
+    fn rescan(&self, now: Instant) {
         if !core::mem::take(&mut self.inner.lock().rescan) {
             return;
         }
@@ -193,12 +194,20 @@ impl Scheduler {
                 cursor.current().1.clone()
             };
             at = c.token.saturating_add(1);
-            self.serve(&c, true, false);
+            self.serve(&c, &Self::LOOK, now);
         }
     }
 
-    fn serve(&self, c: &Arc<Conn>, readable: bool, writable: bool) {
-        let next = c.ready(readable, writable);
+    /// What stands for an event where none came.
+    const LOOK: Event = Event {
+        token: 0,
+        readable: true,
+        writable: false,
+        closed: false,
+    };
+
+    fn serve(&self, c: &Arc<Conn>, e: &Event, now: Instant) {
+        let next = c.ready(e, now);
         if next.more {
             self.again(c);
         }

@@ -102,18 +102,19 @@ impl Tx {
 
     /// Writes once; how much.
     fn write(&self, c: &Conn) -> Result<usize> {
-        let more = self.len() > self.head_len;
-        if self.done < self.head_len {
-            let head = self.head.get(self.done..self.head_len).ok_or(EINVAL)?;
-            return c.stream.try_send(head, more);
-        }
-        let at = self.done - self.head_len;
+        let from = self.done.min(self.head_len);
+        let head = self.head.get(from..self.head_len).ok_or(EINVAL)?;
+        let at = self.done - from;
         match self.out.as_ref().map(|o| &o.payload) {
-            Some(Payload::Message(m)) => c.stream.try_send(m.get(at..).ok_or(EINVAL)?, false),
-            Some(Payload::Pages { pages, off, len }) => {
+            Some(Payload::Message(m)) => {
+                let body = m.get(at..).ok_or(EINVAL)?;
+                c.stream.try_send(head, body, false)
+            }
+            Some(Payload::Pages { pages, off, len }) if head.is_empty() => {
                 c.stream.try_send_pages(pages, off + at, len - at, false)
             }
-            Some(Payload::Empty) | None => Ok(0),
+            Some(Payload::Pages { len, .. }) => c.stream.try_send(head, &[], *len > 0),
+            Some(Payload::Empty) | None => c.stream.try_send(head, &[], false),
         }
     }
 }

@@ -222,7 +222,7 @@ impl TcpStream {
         let deadline = Instant::now() + timeout;
         let mut done = 0;
         while let Some(rest) = buf.get(done..).filter(|r| !r.is_empty()) {
-            match self.try_send(rest, false) {
+            match self.try_send(rest, &[], false) {
                 Ok(n) => done += n,
                 Err(EAGAIN) => wait_fd(self.raw(), libc::POLLOUT, deadline)?,
                 Err(e) => return Err(e),
@@ -262,14 +262,25 @@ impl TcpStream {
         // SAFETY: each entry is a piece of a page of `pages`, which is borrowed mutably.
         check_len(unsafe { libc::readv(self.raw(), iov.as_ptr(), iov.len() as i32) })
     }
-    /// Sends what fits. `more`: more will follow at once.
+    /// Sends what fits of one buffer and then another. `more`: more will follow at once.
     ///
     /// # Errors
     /// `EAGAIN`: no room; the poller will tell.
-    pub fn try_send(&self, buf: &[u8], more: bool) -> Result<usize> {
+    pub fn try_send(&self, head: &[u8], body: &[u8], more: bool) -> Result<usize> {
+        let piece = |b: &[u8]| libc::iovec {
+            iov_base: b.as_ptr().cast_mut().cast(),
+            iov_len: b.len(),
+        };
+        self.send_pieces(&mut [piece(head), piece(body)], more)
+    }
+    fn send_pieces(&self, iov: &mut [libc::iovec], more: bool) -> Result<usize> {
         let flags = libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
-        // SAFETY: `buf` is valid for reads of its length.
-        check_len(unsafe { libc::send(self.raw(), buf.as_ptr().cast(), buf.len(), flags) })
+        // SAFETY: all-zero is a valid `msghdr`.
+        let mut m: libc::msghdr = unsafe { core::mem::zeroed() };
+        m.msg_iov = iov.as_mut_ptr();
+        m.msg_iovlen = iov.len();
+        // SAFETY: the callers make each entry of a slice that they have borrowed; it is only read.
+        check_len(unsafe { libc::sendmsg(self.raw(), &m, flags) })
     }
     /// The same from pages, without a copy where the system can. Until the peer has acknowledged
     /// the data, the connection may hold references to the pages: what is written to them after
@@ -296,13 +307,7 @@ impl TcpStream {
             })
             .collect();
         let all: usize = iov.iter().map(|v| v.iov_len).sum();
-        let flags = libc::MSG_NOSIGNAL | if more || all < len { libc::MSG_MORE } else { 0 };
-        // SAFETY: all-zero is a valid `msghdr`.
-        let mut m: libc::msghdr = unsafe { core::mem::zeroed() };
-        m.msg_iov = iov.as_mut_ptr();
-        m.msg_iovlen = iov.len();
-        // SAFETY: each entry is a piece of a page of `pages`, which is only read.
-        check_len(unsafe { libc::sendmsg(self.raw(), &m, flags) })
+        self.send_pieces(&mut iov, more || all < len)
     }
     /// Ends both directions; whoever waits on the connection wakes.
     pub fn shutdown(&self) {

@@ -8,6 +8,7 @@ use core::ops::{Deref, DerefMut};
 use core::time::Duration;
 use pin_init::PinInit;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 pub mod atomic;
 
@@ -145,18 +146,23 @@ macro_rules! lock {
             }
         }
         impl<'a, T> WaitGuard for $guard<'a, T> {
-            fn __wait(self, c: &std::sync::Condvar, t: Option<Duration>) -> (Self, bool) {
+            fn __wait(self, c: &CondVar, t: Option<Duration>) -> (Self, bool) {
                 let lock = self.lock;
-                match t {
+                // Before the lock is given up: who changes something under it sees this.
+                c.waiters.fetch_add(1, SeqCst);
+                let (g, late) = match t {
                     None => {
-                        let g = c.wait(self.g).unwrap_or_else(|e| e.into_inner());
-                        ($guard { lock, g }, false)
+                        let g = c.c.wait(self.g).unwrap_or_else(|e| e.into_inner());
+                        (g, false)
                     }
                     Some(t) => {
-                        let (g, r) = c.wait_timeout(self.g, t).unwrap_or_else(|e| e.into_inner());
-                        ($guard { lock, g }, r.timed_out())
+                        let r = c.c.wait_timeout(self.g, t);
+                        let (g, r) = r.unwrap_or_else(|e| e.into_inner());
+                        (g, r.timed_out())
                     }
-                }
+                };
+                c.waiters.fetch_sub(1, SeqCst);
+                ($guard { lock, g }, late)
             }
         }
     };
@@ -167,7 +173,7 @@ lock!(SpinLock, SpinLockGuard);
 /// A guard that can be given up while waiting on a [`CondVar`].
 pub trait WaitGuard: Sized {
     #[doc(hidden)]
-    fn __wait(self, c: &std::sync::Condvar, t: Option<Duration>) -> (Self, bool);
+    fn __wait(self, c: &CondVar, t: Option<Duration>) -> (Self, bool);
 }
 
 /// A condition to wait for. Made in place by [`new_condvar!`](crate::new_condvar).
@@ -177,6 +183,8 @@ pub trait WaitGuard: Sized {
 pub struct CondVar {
     _pin: core::marker::PhantomPinned,
     c: std::sync::Condvar,
+    /// Who waits: to wake nobody is a system call, too.
+    waiters: AtomicUsize,
 }
 impl CondVar {
     #[doc(hidden)]
@@ -187,6 +195,7 @@ impl CondVar {
                 slot.write(CondVar {
                     _pin: core::marker::PhantomPinned,
                     c: std::sync::Condvar::new(),
+                    waiters: AtomicUsize::new(0),
                 });
                 Ok::<(), core::convert::Infallible>(())
             })
@@ -195,20 +204,24 @@ impl CondVar {
     /// Gives up the lock, waits for a notification, takes the lock again.
     #[must_use]
     pub fn wait<G: WaitGuard>(&self, guard: G) -> G {
-        guard.__wait(&self.c, None).0
+        guard.__wait(self, None).0
     }
     /// The same for at most `timeout`; the second value is true if the time ran out.
     #[must_use]
     pub fn wait_timeout<G: WaitGuard>(&self, guard: G, timeout: Duration) -> (G, bool) {
-        guard.__wait(&self.c, Some(timeout))
+        guard.__wait(self, Some(timeout))
     }
     /// Wakes one waiter.
     pub fn notify_one(&self) {
-        self.c.notify_one()
+        if self.waiters.load(SeqCst) != 0 {
+            self.c.notify_one()
+        }
     }
     /// Wakes all waiters.
     pub fn notify_all(&self) {
-        self.c.notify_all()
+        if self.waiters.load(SeqCst) != 0 {
+            self.c.notify_all()
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Event {
 const WAKE: u64 = u64::MAX;
 
 /// Tells which of many connections are ready, by edges: an event comes when readiness comes, and
-/// not again until an operation has returned `EAGAIN`. Several threads may share one poller; an
+/// not again until an operation has returned `EAGAIN`, or less than was asked for. Several threads may share one poller; an
 /// event goes to one of them.
 pub struct Poller {
     epoll: OwnedFd,
