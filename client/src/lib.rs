@@ -24,6 +24,7 @@ pub mod osc;
 pub mod rpc;
 pub mod seq;
 pub mod spec;
+mod sync;
 pub mod target;
 
 pub use kapi::error::{Error, Result};

@@ -9,15 +9,14 @@ use crate::fs::{Inodes, Link, Watcher};
 use crate::mdc::Mdc;
 use crate::mgc::Mgc;
 use crate::node::ClientNode;
-use crate::osc::{guard, CleanCache, Ost, Tell};
+use crate::osc::{CleanCache, Ost, Tell};
 use crate::spec::MountSpec;
+use crate::sync::{guard, Condition};
 use crate::target::TargetEvents;
 use kapi::prelude::*;
 use ldlm::client::CacheOps;
 use std::collections::BTreeMap;
-use std::sync::{
-    Arc as StdArc, Condvar as StdCondvar, Mutex as StdMutex, RwLock as StdRwLock, Weak,
-};
+use std::sync::{Arc as StdArc, Mutex as StdMutex, RwLock as StdRwLock, Weak};
 use wire::fid::Fid;
 
 /// How a file system is mounted.
@@ -74,7 +73,7 @@ pub struct Mount {
     clean: StdArc<CleanCache>,
     root: Fid,
     stopping: StdMutex<bool>,
-    stopped: StdCondvar,
+    stopped: Condition,
     thread: StdMutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -210,7 +209,7 @@ impl Mount {
             clean,
             root,
             stopping: StdMutex::new(false),
-            stopped: StdCondvar::new(),
+            stopped: Condition::default(),
             thread: StdMutex::new(None),
         })
     }
@@ -351,10 +350,7 @@ fn follow(mount: &Weak<Mount>) {
         if *s {
             return;
         }
-        let (s, _) = m
-            .stopped
-            .wait_timeout(s, NEWS)
-            .unwrap_or_else(|e| e.into_inner());
+        let s = m.stopped.wait_for(s, NEWS);
         if *s {
             return;
         }

@@ -12,6 +12,7 @@ mod read;
 mod window;
 mod write;
 
+pub use lock::{Ask, Asked};
 pub use object::{Object, ObjectAttr, Owner};
 pub use window::WINDOW;
 
@@ -21,6 +22,7 @@ use crate::mgc::VERSION;
 use crate::mount::MountOptions;
 use crate::node::ClientNode;
 use crate::rpc;
+use crate::sync::{guard, Condition};
 use crate::target::{Target, TargetEvents};
 use grant::{Grant, Verdict};
 use kapi::prelude::*;
@@ -31,9 +33,7 @@ use ptlrpc::export::ClientUuid;
 use ptlrpc::import::ImportConfig;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{
-    Arc as StdArc, Condvar as StdCondvar, Mutex as StdMutex, MutexGuard as StdGuard, OnceLock, Weak,
-};
+use std::sync::{Arc as StdArc, Mutex as StdMutex, OnceLock, Weak};
 use wire::connect::{ChecksumTypes, ConnectData, ConnectFlags, ConnectFlags2};
 use wire::msg::OST_VERSION;
 use wire::obdo::CksumType;
@@ -51,29 +51,24 @@ const DIRTY_AGE: std::time::Duration = std::time::Duration::from_secs(1);
 /// So many objects that were changed last are kept in mind.
 const NEWEST: usize = 16;
 
-/// A lock that a panic elsewhere does not spoil further.
-pub(crate) fn guard<T>(m: &StdMutex<T>) -> StdGuard<'_, T> {
-    m.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 /// Tickets for requests under way.
 struct Tickets {
     left: StdMutex<usize>,
-    back: StdCondvar,
+    back: Condition,
 }
 
 impl Tickets {
     fn new(n: usize) -> Tickets {
         Tickets {
             left: StdMutex::new(n),
-            back: StdCondvar::new(),
+            back: Condition::default(),
         }
     }
 
     fn take(&self) {
         let mut n = guard(&self.left);
         while *n == 0 {
-            n = self.back.wait(n).unwrap_or_else(|e| e.into_inner());
+            n = self.back.wait(n);
         }
         *n -= 1;
     }
@@ -159,9 +154,9 @@ pub struct Ost {
     objects: StdMutex<HashMap<[u64; 4], Weak<Object>>>,
     grant: StdMutex<Grant>,
     /// Signalled when grant or memory has become free.
-    freed: StdCondvar,
+    freed: Condition,
     queue: StdMutex<Queue>,
-    work: StdCondvar,
+    work: Condition,
     writes: Tickets,
     reads: Tickets,
     clean: StdArc<CleanCache>,
@@ -289,9 +284,9 @@ impl Ost {
             target: OnceLock::new(),
             objects: StdMutex::default(),
             grant: StdMutex::new(Grant::new(options.dirty)),
-            freed: StdCondvar::new(),
+            freed: Condition::default(),
             queue: StdMutex::default(),
-            work: StdCondvar::new(),
+            work: Condition::default(),
             writes: Tickets::new(IN_FLIGHT),
             reads: Tickets::new(IN_FLIGHT),
             clean: clean.clone(),
@@ -410,10 +405,7 @@ impl Ost {
                     g = guard(&self.grant);
                     // It may have been freed meanwhile; a time-out stands for that.
                     let short = std::time::Duration::from_millis(50);
-                    g = match self.freed.wait_timeout(g, short) {
-                        Ok((g, _)) => g,
-                        Err(e) => e.into_inner().0,
-                    };
+                    g = self.freed.wait_for(g, short);
                 }
             }
         }
@@ -456,10 +448,7 @@ impl Ost {
         let mut q = guard(&self.queue);
         if q.ready.is_empty() {
             let wait = DIRTY_AGE / 2;
-            q = match self.work.wait_timeout(q, wait) {
-                Ok((q, _)) => q,
-                Err(e) => e.into_inner().0,
-            };
+            q = self.work.wait_for(q, wait);
         }
         if let Some(o) = q.ready.pop_front() {
             return Some(o);

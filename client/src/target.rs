@@ -9,7 +9,7 @@ use kapi::prelude::*;
 use ldlm::client::{Answer, Cache, CacheConfig, CacheOps, CancelSender, Held, Want};
 use ldlm::core::{flags, Desc};
 use ldlm::msg::{self, ReplyMsg};
-use ptlrpc::call::{CallOptions, Outcome, Reply};
+use ptlrpc::call::{Call, CallOptions, Outcome, Reply};
 use ptlrpc::import::{Import, ImportConfig, ImportEvents};
 use ptlrpc::message::Msg;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -111,6 +111,12 @@ pub struct Enqueue<'a> {
     pub cred: &'a crate::cred::Cred,
 }
 
+/// An enqueue that is under way. It has to be brought to its end: the server may have given a lock.
+pub struct Begun {
+    held: Held,
+    call: Arc<Call>,
+}
+
 /// Asked now and then while a lock is waited for: whether to give up.
 pub type Enough<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 
@@ -201,32 +207,52 @@ impl Target {
     /// # Errors
     /// As [`Target::enqueue`], and `EINTR`. A lock that is granted after that goes back.
     pub fn enqueue_until(&self, e: &Enqueue<'_>, enough: Enough<'_>) -> Result<Enqueued> {
+        self.finish(e, self.begin(e)?, enough)
+    }
+
+    /// Asks for a lock.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ESHUTDOWN`.
+    pub fn begin(&self, e: &Enqueue<'_>) -> Result<Begun> {
+        let held = self.locks.prepare(&e.want)?;
+        let desc = Desc {
+            res: e.want.res,
+            req_mode: e.want.mode,
+            granted: None,
+            policy: e.want.policy,
+            cancel_bits: 0,
+        };
+        let mut req = vec![0; msg::request_len(1 + e.cancels.len())];
+        msg::request(
+            &mut req,
+            e.want.flags,
+            Some(&desc),
+            Some(held.handle()),
+            e.cancels,
+        )?;
+        let mut bufs: Vec<&[u8]> = Vec::with_capacity(1 + e.intent.len());
+        bufs.push(&req);
+        bufs.extend_from_slice(e.intent);
+        let mut m = rpc::request(LDLM_ENQUEUE, DLM_VERSION, &bufs)?;
+        rpc::sign(&mut m, e.cred)?;
+        let call = self.import.begin(m, e.options, None)?;
+        Ok(Begun { held, call })
+    }
+
+    /// Waits for the end of what was begun.
+    ///
+    /// # Errors
+    /// As [`Target::enqueue_until`].
+    pub fn finish(&self, e: &Enqueue<'_>, b: Begun, enough: Enough<'_>) -> Result<Enqueued> {
+        let mut begun = b;
         loop {
-            let held = self.locks.prepare(&e.want)?;
-            let desc = Desc {
-                res: e.want.res,
-                req_mode: e.want.mode,
-                granted: None,
-                policy: e.want.policy,
-                cancel_bits: 0,
-            };
-            let mut req = vec![0; msg::request_len(1 + e.cancels.len())];
-            msg::request(
-                &mut req,
-                e.want.flags,
-                Some(&desc),
-                Some(held.handle()),
-                e.cancels,
-            )?;
-            let mut bufs: Vec<&[u8]> = Vec::with_capacity(1 + e.intent.len());
-            bufs.push(&req);
-            bufs.extend_from_slice(e.intent);
-            let mut m = rpc::request(LDLM_ENQUEUE, DLM_VERSION, &bufs)?;
-            rpc::sign(&mut m, e.cred)?;
-            let reply = self.import.call(m, e.options, None)?;
+            let Begun { held, call } = begun;
+            let reply = call.wait()?;
             if reply.status == EINPROGRESS.to_errno() {
                 drop(held);
                 std::thread::sleep(Duration::from_secs(1));
+                begun = self.begin(e)?;
                 continue;
             }
             let reply = reply.check()?;
@@ -236,6 +262,7 @@ impl Target {
             if e.want.flags & flags::HAS_INTENT != 0 && answer.res2 == later {
                 drop(held);
                 std::thread::sleep(Duration::from_secs(1));
+                begun = self.begin(e)?;
                 continue;
             }
             let none = reply.status == LOCK_ABORTED

@@ -9,7 +9,7 @@
 use crate::convert::{attr, cred, errno, has_signal, how, kind, rdev_in, time};
 use crate::handles::Handles;
 use crate::mounting::takes_locks;
-use crate::nodes::Nodes;
+use crate::nodes::{Kept, Nodes};
 use crate::notify::Notifier;
 use crate::options::Flock;
 use fuser::{
@@ -51,9 +51,7 @@ const ATTR_TTL: Duration = Duration::from_secs(60);
 /// Bytes of a request's data.
 const IO_SIZE: u32 = 1 << 20;
 /// Entries that are looked up at a time.
-const BATCH: usize = 32;
-/// Of which each thread does so many.
-const SHARE: usize = 4;
+const BATCH: usize = 16;
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
@@ -86,20 +84,25 @@ struct Watch {
 
 impl Watcher for Watch {
     fn attr_gone(&self, fid: Fid) {
-        if let Some(ino) = self.nodes.known(&fid) {
+        if let Some(ino) = self.nodes.take_attr(&fid) {
             self.notifier.attr(ino);
         }
     }
 
-    fn entry_gone(&self, parent: Fid, name: &[u8], own: bool) {
-        if let Some(ino) = self.nodes.known(&parent) {
-            self.notifier.entry(ino, name, !own);
+    fn names_gone(&self, fid: Fid, names: &[(Fid, Vec<u8>)], own: bool) {
+        if !self.nodes.take_name(&fid) {
+            return;
+        }
+        for (parent, name) in names {
+            if let Some(ino) = self.nodes.known(parent) {
+                self.notifier.entry(ino, name, !own);
+            }
         }
     }
 
     fn data_gone(&self, fid: Fid) {
-        if let Some(ino) = self.nodes.known(&fid) {
-            self.notifier.attr(ino);
+        self.attr_gone(fid);
+        if let Some(ino) = self.nodes.opened(&fid) {
             self.notifier.pages(ino);
         }
     }
@@ -118,6 +121,14 @@ fn ttls(k: &Known) -> (Duration, Duration) {
         Duration::ZERO
     };
     (a, n)
+}
+
+/// What it keeps by that.
+fn kept(attr: Duration, name: Duration) -> Kept {
+    Kept {
+        attr: !attr.is_zero(),
+        name: !name.is_zero(),
+    }
 }
 
 fn code(e: i32) -> Error {
@@ -165,8 +176,12 @@ impl Front {
     fn entry(&self, reply: ReplyEntry, k: Result<Known>) {
         match k {
             Ok(k) => {
-                let (a, n) = ttls(&k);
-                let ino = self.nodes.tell(k.attr.fid);
+                let (mut a, n) = ttls(&k);
+                if self.nodes.known(&k.attr.fid).is_none() {
+                    // What the kernel does not know yet it cannot be told to forget.
+                    a = a.min(NAME_TTL);
+                }
+                let ino = self.nodes.tell(k.attr.fid, kept(a, n));
                 reply.entry_with_ttls(&a, &n, &attr(&k.attr, ino), Generation(0));
             }
             Err(e) => reply.error(errno(e)),
@@ -226,30 +241,18 @@ impl Front {
         }
     }
 
-    /// Attributes of entries, several at a time. `None`: not to be had, or not wanted.
+    /// Attributes of entries. `None`: not to be had, or not wanted.
     fn look_many(&self, req: &Request, d: &OpenDir, all: &[DirEntry]) -> Vec<Option<Known>> {
-        let c = cred(req);
-        let one = |e: &DirEntry| {
-            if matches!(&*e.name, b"." | b"..") {
-                return None;
-            }
-            let k = self.fs.lookup(d.dir.fid(), &e.name, &c).ok()??;
-            self.fs.complete(k).ok()
+        let is_dots = |e: &DirEntry| matches!(&*e.name, b"." | b"..");
+        let wanted = all.iter().filter(|e| !is_dots(e)).map(|e| &*e.name);
+        let names: Vec<&[u8]> = wanted.collect();
+        let found = self.fs.lookup_many(d.dir.fid(), &names, &cred(req));
+        let mut found = found.into_iter();
+        let known = |e| match is_dots(e) {
+            true => None,
+            false => found.next().flatten(),
         };
-        std::thread::scope(|s| {
-            let running: Vec<_> = all
-                .chunks(SHARE)
-                .map(|part| s.spawn(move || part.iter().map(one).collect::<Vec<_>>()))
-                .collect();
-            let mut out = Vec::with_capacity(all.len());
-            for (h, part) in running.into_iter().zip(all.chunks(SHARE)) {
-                match h.join() {
-                    Ok(v) => out.extend(v),
-                    Err(_) => out.extend(part.iter().map(|_| None)),
-                }
-            }
-            out
-        })
+        all.iter().map(known).collect()
     }
 
     fn value(&self, req: &Request, ino: INodeNo, name: &OsStr) -> Result<Vec<u8>> {
@@ -320,7 +323,11 @@ impl Front {
         let who = cred(req);
         let takes_bits = c.uid.is_some() || c.gid.is_some() || (c.size.is_some() && who.uid != 0);
         if takes_bits && c.mode.is_none() {
-            c.mode = Self::without_suid(&self.fs.stat(fid, &who)?.attr);
+            let a = match self.fs.last_attr(fid) {
+                Some(a) => a,
+                None => self.fs.stat(fid, &who)?.attr,
+            };
+            c.mode = Self::without_suid(&a);
         }
         let attr = self.fs.setattr(fid, &c, &who)?;
         Ok(Known {
@@ -393,6 +400,7 @@ impl Filesystem for Front {
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.nodes.will_keep_attr(ino.0);
         let k = self.fid(ino).and_then(|f| self.fs.stat(f, &cred(req)));
         self.show(reply, k);
     }
@@ -556,7 +564,10 @@ impl Filesystem for Front {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let f = self.fid(ino);
         match f.and_then(|f| self.fs.open(f, how(flags), &cred(req))) {
-            Ok(f) => reply.opened(FileHandle(self.files.add(f)), Self::flags()),
+            Ok(f) => {
+                self.nodes.count_open(ino.0, true);
+                reply.opened(FileHandle(self.files.add(f)), Self::flags());
+            }
             Err(e) => reply.error(errno(e)),
         }
     }
@@ -646,6 +657,7 @@ impl Filesystem for Front {
         }
         if let Some(f) = self.files.remove(fh.0) {
             self.fs.close(&f);
+            self.nodes.count_open(ino.0, false);
         }
         reply.ok();
     }
@@ -727,11 +739,12 @@ impl Filesystem for Front {
             for (i, (e, k)) in part.iter().zip(known).enumerate() {
                 let name = OsStr::from_bytes(&e.name);
                 // Without attributes the kernel asks when it needs them: number 0 says so.
-                let told = k.as_ref().map(|k| (self.nodes.tell(k.attr.fid), k));
-                let (ino, ttl, a) = match told {
-                    Some((ino, k)) => {
+                let (ino, ttl, a) = match &k {
+                    Some(k) => {
                         let (a, n) = ttls(k);
-                        (ino, a.min(n), attr(&k.attr, ino))
+                        let ttl = a.min(n);
+                        let ino = self.nodes.tell(k.attr.fid, kept(ttl, ttl));
+                        (ino, ttl, attr(&k.attr, ino))
                     }
                     None => {
                         let a = Attr {
@@ -845,15 +858,11 @@ impl Filesystem for Front {
         match opened {
             Ok((f, k)) => {
                 let (a, n) = ttls(&k);
-                let ino = self.nodes.tell(k.attr.fid);
+                let ttl = a.min(n);
+                let ino = self.nodes.tell(k.attr.fid, kept(ttl, ttl));
+                self.nodes.count_open(ino, true);
                 let fh = FileHandle(self.files.add(f));
-                reply.created(
-                    &a.min(n),
-                    &attr(&k.attr, ino),
-                    Generation(0),
-                    fh,
-                    Self::flags(),
-                );
+                reply.created(&ttl, &attr(&k.attr, ino), Generation(0), fh, Self::flags());
             }
             Err(e) => reply.error(errno(e)),
         }

@@ -107,9 +107,50 @@ impl Mount {
             }
             Err(e) => return Err(e),
         };
+        if inode.take_fresh() {
+            // It will be written to: the locks for that tell the size as well.
+            s.own()?;
+        }
         s.glimpse()?.merge(&mut known.attr);
         known.attr_locked &= s.is_locked();
         Ok(known)
+    }
+
+    /// The same for many, all of whose objects are asked at the same time. Those whose objects
+    /// cannot be asked are `None` then.
+    pub(super) fn complete_many(&self, mut all: Vec<Option<Known>>) -> Vec<Option<Known>> {
+        let striped: Vec<_> = all
+            .iter()
+            .map(|k| {
+                let a = &k.as_ref()?.attr;
+                let wanted = a.is_file() && !a.size_valid;
+                let inode = wanted.then(|| self.inodes.get(a.fid))?;
+                inode.striped().flatten().filter(|_| !inode.is_fresh())
+            })
+            .collect();
+        let asked: Vec<_> = striped
+            .iter()
+            .map(|s| s.as_ref().map(|s| (s, s.begin_glimpse())))
+            .collect();
+        for (known, asked) in all.iter_mut().zip(asked) {
+            let answer = asked.map(|(s, g)| s.end_glimpse(g).map(|e| (s.is_locked(), e)));
+            let Some(k) = known else { continue };
+            *known = match answer {
+                Some(Ok((locked, e))) => {
+                    e.merge(&mut k.attr);
+                    k.attr_locked &= locked;
+                    Some(*k)
+                }
+                Some(Err(_)) => None,
+                None => self.complete(*k).ok(),
+            };
+        }
+        all
+    }
+
+    /// The attributes that were heard of last; they may be old.
+    pub fn last_attr(&self, fid: Fid) -> Option<Attr> {
+        self.inodes.known(&fid)?.last_attr()
     }
 
     /// Changes attributes. All of them as they are then.
@@ -120,7 +161,8 @@ impl Mount {
         let inode = self.inodes.get(fid);
         let group = inode.group();
         // Read before: afterwards the lock on the layout may be gone for nothing.
-        let before = match c.size.is_some() || c.mtime.is_some() || c.atime.is_some() {
+        let times = c.mtime.is_some() || c.atime.is_some();
+        let before = match c.size.is_some() || (times && inode.last_striped().is_none()) {
             true => {
                 let k = self.known_attr(fid, cred)?;
                 match (k.attr.is_file(), c.size) {
@@ -138,6 +180,7 @@ impl Mount {
             // The answer need not have them.
             attr = self.known_attr(fid, cred)?.attr;
         }
+        inode.note_attr(&attr);
         if !attr.is_file() {
             return Ok(attr);
         }
@@ -150,7 +193,16 @@ impl Mount {
         }
         let set = |t: Option<Option<i64>>| t.map(|t| t.unwrap_or_else(now));
         if c.mtime.is_some() || c.atime.is_some() {
-            s.set_times(set(c.atime), set(c.mtime), now())?;
+            let (a, m) = (set(c.atime), set(c.mtime));
+            match s.set_times(a, m, now()) {
+                // It had other objects before.
+                Err(e) if e == ENOENT => {
+                    if let Some(s) = self.objects(&inode)? {
+                        s.set_times(a, m, now())?;
+                    }
+                }
+                r => r?,
+            }
         }
         s.glimpse()?.merge(&mut attr);
         if let Some(Some(t)) = c.mtime {

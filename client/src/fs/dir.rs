@@ -53,7 +53,7 @@ impl Mount {
     pub fn read_dir(&self, dir: &Dir, start: u64) -> Result<Vec<DirEntry>> {
         let mut at = start;
         // A run that this falls into.
-        let last = crate::osc::guard(&dir.last).clone();
+        let last = crate::sync::guard(&dir.last).clone();
         if let Some((from, run)) = last {
             let within = start > from && run.next.is_none_or(|n| start < n);
             if within && start != 0 {
@@ -69,7 +69,7 @@ impl Mount {
         }
         loop {
             let run = self.run(dir, at)?;
-            *crate::osc::guard(&dir.last) = Some((at, run.clone()));
+            *crate::sync::guard(&dir.last) = Some((at, run.clone()));
             let found = after(&run, start);
             match run.next {
                 _ if !found.is_empty() => return Ok(found),

@@ -8,7 +8,8 @@ use crate::attr::{S_IFMT, S_IFREG};
 use crate::cred::Cred;
 use crate::mdc::{Handle, OpenWish};
 use crate::mount::Mount;
-use crate::osc::{guard, WINDOW};
+use crate::osc::WINDOW;
+use crate::sync::guard;
 use kapi::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc as StdArc, Mutex as StdMutex};
@@ -172,6 +173,9 @@ impl Mount {
             // Nobody has written to it yet.
             (known.attr.size, known.attr.blocks) = (0, 0);
             known.attr.size_valid = true;
+            if how.write {
+                inode.set_fresh();
+            }
         }
         known.attr_locked = false;
         if !known.attr.is_file() {

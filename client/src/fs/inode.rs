@@ -11,7 +11,7 @@
 use super::striped::Striped;
 use crate::attr::Attr;
 use crate::mdc::{DirEntry, Found};
-use crate::osc::guard;
+use crate::sync::guard;
 use kapi::error::{Error, Result};
 use ldlm::client::{CacheOps, ClientState, ClientView};
 use ldlm::core::{ibits, Mode, Policy};
@@ -32,8 +32,9 @@ const ABSENT_MAX: usize = 4096;
 pub trait Watcher: Send + Sync {
     /// Attributes.
     fn attr_gone(&self, fid: Fid);
-    /// What a name stands for. `own`: by what this client asked for itself.
-    fn entry_gone(&self, parent: Fid, name: &[u8], own: bool);
+    /// What the names of `fid`, each in its directory, stand for. `own`: by what this client asked
+    /// for itself.
+    fn names_gone(&self, fid: Fid, names: &[(Fid, Vec<u8>)], own: bool);
     /// Data, and the size.
     fn data_gone(&self, fid: Fid);
 }
@@ -52,7 +53,11 @@ pub(super) struct State {
     /// Locks: handle and bits.
     locks: Vec<(u64, u64)>,
     attr: Option<Attr>,
+    /// The attributes that were heard of last, under whatever lock.
+    recent: Option<Attr>,
     acl: Option<Vec<u8>>,
+    /// This client has made the file, has it open for writing, and has not looked at its data.
+    fresh: bool,
     /// The objects of a file; what they are is so while `layout_known`.
     striped: Option<Arc<Striped>>,
     layout_known: bool,
@@ -122,7 +127,11 @@ impl Inode {
 
     /// The attributes as they were last, for what does not need to be so any more.
     pub(super) fn last_attr(&self) -> Option<Attr> {
-        guard(&self.state).attr
+        let s = guard(&self.state);
+        match s.has(ibits::UPDATE | ibits::PERM) {
+            true => s.attr,
+            false => s.recent.or(s.attr),
+        }
     }
 
     /// The access ACL, if a lock protects it; empty: none.
@@ -168,12 +177,23 @@ impl Inode {
         guard(&self.state).attr.map(|a| a.gid)
     }
 
-    /// The MDT has said what the attributes are now, in answer to a change; a lock may be there.
+    /// The MDT has said what the attributes are now, in answer to a change.
     pub(super) fn note_attr(&self, attr: &Attr) {
-        let mut s = guard(&self.state);
-        if s.attr.is_some_and(|a| a.ctime <= attr.ctime) {
-            s.attr = Some(*attr);
-        }
+        guard(&self.state).recent = Some(*attr);
+    }
+
+    /// The file was made by this client just now, for writing.
+    pub(super) fn set_fresh(&self) {
+        guard(&self.state).fresh = true;
+    }
+
+    pub(super) fn is_fresh(&self) -> bool {
+        guard(&self.state).fresh
+    }
+
+    /// Whether it was, for the first to ask.
+    pub(super) fn take_fresh(&self) -> bool {
+        std::mem::take(&mut guard(&self.state).fresh)
     }
 
     pub(super) fn known_absent(&self, name: &[u8]) -> bool {
@@ -332,6 +352,7 @@ impl Inodes {
             bits = protected(&v);
             s.locks.push((v.handle, bits));
         }
+        s.recent = Some(found.attr);
         // An answer that came under a lock, or is all there is.
         if bits & ibits::UPDATE != 0 || !s.has(ibits::UPDATE) {
             s.attr = Some(found.attr);
@@ -462,9 +483,9 @@ impl Inodes {
                     d.children.remove(name);
                 }
             }
-            if let Some(w) = &watcher {
-                w.entry_gone(*parent, name, own);
-            }
+        }
+        if let (Some(w), false) = (&watcher, names.is_empty()) {
+            w.names_gone(inode.fid, &names, own);
         }
         if let (Some(w), true) = (&watcher, lost & (ibits::UPDATE | ibits::PERM) != 0) {
             w.attr_gone(inode.fid);

@@ -17,9 +17,11 @@ impl Watcher for Told {
     fn attr_gone(&self, fid: Fid) {
         guard(&self.0).push(format!("attr {}", fid.oid));
     }
-    fn entry_gone(&self, parent: Fid, name: &[u8], own: bool) {
-        let n = String::from_utf8_lossy(name);
-        guard(&self.0).push(format!("entry {} {n} {own}", parent.oid));
+    fn names_gone(&self, _: Fid, names: &[(Fid, Vec<u8>)], own: bool) {
+        for (parent, name) in names {
+            let n = String::from_utf8_lossy(name);
+            guard(&self.0).push(format!("entry {} {n} {own}", parent.oid));
+        }
     }
     fn data_gone(&self, _: Fid) {}
 }
@@ -155,7 +157,7 @@ fn two_locks() {
     assert_eq!(w.enter(&f, None).1.attr.size, 2);
     w.call_back(first);
     assert_eq!((inode.attr(), dir.child(b"n")), (None, None));
-    assert_eq!(inode.last_attr().unwrap().size, 2);
+    assert_eq!(inode.last_attr().unwrap().size, 3);
 }
 
 #[test]

@@ -78,6 +78,42 @@ impl Mount {
         }
     }
 
+    /// Looks many names up, with all attributes: what is not known is asked for at the same time.
+    /// `None`: there is none, or it is not to be had now.
+    pub fn lookup_many(&self, parent: Fid, names: &[&[u8]], cred: &Cred) -> Vec<Option<Known>> {
+        let dir = self.inodes.get(parent);
+        let asked: Vec<_> = names
+            .iter()
+            .map(|n| match self.cached(&dir, n) {
+                Some(k) => Ok(k),
+                None => Err(self.mdc.begin_look_up(parent, n, Fid::ZERO, cred)),
+            })
+            .collect();
+        let known = asked.into_iter().zip(names).map(|(a, name)| match a {
+            Ok(k) => Some(k),
+            Err(asked) => match asked.and_then(|a| self.mdc.end_look_up(a)) {
+                Ok(Looked::Found(f)) => {
+                    let found = self.remember(&f, Some((&dir, *name)));
+                    found.ok().map(|(_, k)| k)
+                }
+                Ok(Looked::Absent) | Err(_) => None,
+            },
+        });
+        self.complete_many(known.collect())
+    }
+
+    /// What a name stands for, if locks protect that and the attributes.
+    fn cached(&self, dir: &Inode, name: &[u8]) -> Option<Known> {
+        let child = dir.child(name)?;
+        let attr = self.inodes.known(&child)?.attr()?;
+        // Looked at once more: it may have changed in between.
+        (dir.child(name) == Some(child)).then_some(Known {
+            attr,
+            attr_locked: true,
+            name_locked: true,
+        })
+    }
+
     /// Makes a directory, symlink or special file; or a regular file without layout.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use crate::attr::Attr;
 use crate::layout::{Layout, Piece};
-use crate::osc::{Object, ObjectAttr, Ost};
+use crate::osc::{Ask, Asked, Object, ObjectAttr, Ost};
 use kapi::prelude::*;
 use ldlm::core::Mode;
 use std::collections::BTreeMap;
@@ -41,6 +41,10 @@ impl Extent {
     }
 }
 
+/// A question for size and times that is under way. It has to be brought to its end. `None`: they
+/// were known.
+pub struct Glimpse<'a>(Option<Vec<Result<Option<Ask<'a, ObjectAttr>>>>>);
+
 /// The objects of a file.
 pub struct Striped {
     layout: Layout,
@@ -49,8 +53,8 @@ pub struct Striped {
 
 /// Runs `f` for each, several at a time; the first error.
 fn each<T: Sync, R: Send>(all: &[T], f: impl Fn(usize, &T) -> Result<R> + Sync) -> Result<Vec<R>> {
-    if let [one] = all {
-        return Ok(vec![f(0, one)?]);
+    if all.len() < 2 {
+        return all.iter().map(|one| f(0, one)).collect();
     }
     let mut out = Vec::with_capacity(all.len());
     let numbered: Vec<(usize, &T)> = all.iter().enumerate().collect();
@@ -147,8 +151,75 @@ impl Striped {
         if self.is_locked() {
             return Ok(self.known());
         }
-        let all = each(&self.objects, |_, o| o.glimpse())?;
+        let all = self.ask_all(|o| o.begin_glimpse(), |o, a| o.end_glimpse(a))?;
         Ok(self.extent(all.into_iter()))
+    }
+
+    /// Asks for size and times, without waiting for others who ask.
+    pub fn begin_glimpse(&self) -> Glimpse<'_> {
+        if self.is_locked() {
+            return Glimpse(None);
+        }
+        let asked = self.objects.iter().map(|o| o.try_begin_glimpse());
+        Glimpse(Some(asked.collect()))
+    }
+
+    /// Waits for what was asked for.
+    ///
+    /// # Errors
+    /// As [`Striped::glimpse`].
+    pub fn end_glimpse(&self, g: Glimpse<'_>) -> Result<Extent> {
+        let Some(asked) = g.0 else {
+            return Ok(self.known());
+        };
+        let answers: Vec<Result<ObjectAttr>> = self
+            .objects
+            .iter()
+            .zip(asked)
+            .map(|(o, a)| match a? {
+                Some(Ask::Known(a)) => Ok(a),
+                Some(Ask::Asked(a)) => o.end_glimpse(a),
+                None => o.glimpse(),
+            })
+            .collect();
+        let all: Result<Vec<_>> = answers.into_iter().collect();
+        Ok(self.extent(all?.into_iter()))
+    }
+
+    /// Takes locks of all that there is and will be, for writing: the size is ours then.
+    ///
+    /// # Errors
+    /// Those of the OSTs.
+    pub fn own(&self) -> Result {
+        self.ask_all(
+            |o| o.begin_lock(Mode::Pw, 0, u64::MAX),
+            |o, a| o.end_lock(a),
+        )?;
+        Ok(())
+    }
+
+    /// Asks all objects at once, and waits for their answers; the first error.
+    fn ask_all<T>(
+        &self,
+        begin: impl for<'a> Fn(&'a StdArc<Object>) -> Result<Ask<'a, T>>,
+        end: impl for<'a> Fn(&'a StdArc<Object>, Asked<'a>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut out = Vec::with_capacity(self.objects.len());
+        for some in self.objects.chunks(PARALLEL) {
+            let asked: Vec<_> = some.iter().map(|o| (o, begin(o))).collect();
+            // What was asked for has to be waited for, errors or not.
+            let answers: Vec<Result<T>> = asked
+                .into_iter()
+                .map(|(o, a)| match a? {
+                    Ask::Known(t) => Ok(t),
+                    Ask::Asked(a) => end(o, a),
+                })
+                .collect();
+            for a in answers {
+                out.push(a?);
+            }
+        }
+        Ok(out)
     }
 
     /// Whether locks protect the size.
@@ -257,7 +328,9 @@ impl Striped {
     /// # Errors
     /// Those of the OSTs.
     pub fn set_times(&self, atime: Option<i64>, mtime: Option<i64>, ctime: i64) -> Result {
-        each(&self.objects, |_, o| o.set_times(atime, mtime, ctime))?;
+        let to_tell = |o: &&StdArc<Object>| o.note_times(atime, mtime, ctime);
+        let rest: Vec<_> = self.objects.iter().filter(to_tell).collect();
+        each(&rest, |_, o| o.set_times(atime, mtime, ctime))?;
         Ok(())
     }
 
@@ -266,7 +339,8 @@ impl Striped {
     /// # Errors
     /// Why data written earlier are not at the OSTs.
     pub fn flush(&self) -> Result {
-        each(&self.objects, |_, o| o.flush())?;
+        let dirty: Vec<_> = self.objects.iter().filter(|o| o.is_to_flush()).collect();
+        each(&dirty, |_, o| o.flush())?;
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crate::cred::Cred;
 use crate::mdc::OpenWish;
 use crate::mdc::SetAttr;
 use crate::mount::Mount;
-use crate::osc::guard;
+use crate::sync::guard;
 use kapi::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc as StdArc;
@@ -193,6 +193,10 @@ impl Mount {
         let v = value.ok_or(EOPNOTSUPP)?;
         if !k.attr.is_file() {
             return Err(EOPNOTSUPP);
+        }
+        if let Some(Some(_)) = self.inodes.get(fid).striped() {
+            // As below.
+            return Ok(());
         }
         let wish = OpenWish {
             parent: fid,

@@ -6,7 +6,7 @@ use super::{resource, Mdc, ACL_SIZE};
 use crate::attr::{now, Attr};
 use crate::cred::Cred;
 use crate::rpc;
-use crate::target::{Enqueue, Enqueued};
+use crate::target::{Begun, Enqueue, Enqueued};
 use kapi::prelude::*;
 use ldlm::client::{Held, Want};
 use ldlm::core::{flags, ibits, Mode};
@@ -41,6 +41,40 @@ pub enum Looked {
     Found(Found),
     /// There is none.
     Absent,
+}
+
+/// What a look-up asks.
+struct LookUpRequest<'a> {
+    intent: LdlmIntent,
+    body: MdtBody,
+    name: Vec<u8>,
+    want: Want,
+    options: CallOptions,
+    cred: &'a Cred,
+}
+
+impl LookUpRequest<'_> {
+    fn with<T>(&self, f: impl FnOnce(&Enqueue<'_>) -> T) -> T {
+        f(&Enqueue {
+            want: self.want,
+            cancels: &[],
+            intent: &[
+                self.intent.as_bytes(),
+                self.body.as_bytes(),
+                &[],
+                &self.name,
+            ],
+            lvb: None,
+            options: self.options,
+            cred: self.cred,
+        })
+    }
+}
+
+/// A look-up that is under way. It has to be brought to its end.
+pub struct LookUp<'a> {
+    asked: LookUpRequest<'a>,
+    begun: Begun,
 }
 
 /// A handle of an open file at the MDT.
@@ -93,6 +127,20 @@ impl Mdc {
     /// # Errors
     /// `EACCES`, `ENOTDIR`, `ESTALE`, `ENAMETOOLONG`.
     pub fn look_up(&self, parent: Fid, name: &[u8], child: Fid, cred: &Cred) -> Result<Looked> {
+        self.end_look_up(self.begin_look_up(parent, name, child, cred)?)
+    }
+
+    /// Asks for that.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG`, `ENOMEM`, `ESHUTDOWN`.
+    pub fn begin_look_up<'a>(
+        &self,
+        parent: Fid,
+        name: &[u8],
+        child: Fid,
+        cred: &'a Cred,
+    ) -> Result<LookUp<'a>> {
         if name.len() > 255 {
             return Err(ENAMETOOLONG);
         }
@@ -108,20 +156,30 @@ impl Mdc {
         let intent = LdlmIntent {
             opc: IntentOp::GETATTR.bits().into(),
         };
-        let options = CallOptions::new(&[112, 216, ea, ACL_SIZE, 0, 0, 64, 0])?;
-        let e = self.target.enqueue(&Enqueue {
+        let asked = LookUpRequest {
+            intent,
+            body: b,
+            name: rpc::name(name),
             want: Want {
                 res: resource(parent),
                 mode: Mode::Cr,
                 policy: super::bits(ibits::UPDATE),
                 flags: flags::HAS_INTENT,
             },
-            cancels: &[],
-            intent: &[intent.as_bytes(), b.as_bytes(), &[], &rpc::name(name)],
-            lvb: None,
-            options,
+            options: CallOptions::new(&[112, 216, ea, ACL_SIZE, 0, 0, 64, 0])?,
             cred,
-        })?;
+        };
+        let begun = asked.with(|e| self.target.begin(e))?;
+        Ok(LookUp { asked, begun })
+    }
+
+    /// Waits for what was asked for.
+    ///
+    /// # Errors
+    /// As [`Mdc::look_up`].
+    pub fn end_look_up(&self, l: LookUp<'_>) -> Result<Looked> {
+        let begun = l.begun;
+        let e = l.asked.with(|e| self.target.finish(e, begun, None))?;
         let d = Disposition::from_bits_retain(e.answer.res1);
         if d.contains(Disposition::LOOKUP_NEG) {
             return Ok(Looked::Absent);

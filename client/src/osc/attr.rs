@@ -2,12 +2,12 @@
 
 //! Attributes of objects: truncation, times, and getting data onto the disk (spec `ost.md` 5).
 
-use super::guard;
 use super::object::Object;
 use super::window::{WINDOW, WINDOW_LEN};
 use crate::rpc;
+use crate::sync::guard;
 use kapi::prelude::*;
-use ldlm::core::Mode;
+use ldlm::core::{Extent, Mode};
 use ptlrpc::call::CallOptions;
 use std::sync::Arc as StdArc;
 use wire::msg::OST_VERSION;
@@ -86,7 +86,31 @@ impl Object {
         Ok(())
     }
 
-    /// Sets times, seconds.
+    /// Notes times that are set; whether the OST has to be told of them by
+    /// [`Object::set_times`].
+    pub fn note_times(&self, atime: Option<i64>, mtime: Option<i64>, ctime: i64) -> bool {
+        // What is on its way has the old times, and must not arrive later.
+        let mut s = guard(&self.state);
+        while s.writing > 0 {
+            s = self.wait(s);
+        }
+        let dirty = s.windows.values().any(|w| !w.dirty.is_empty());
+        // The newest time counts; one that is older there need not be told.
+        let older = |set: Option<i64>, have: i64| set.is_none_or(|t| have <= t);
+        let whole = |l: &(u64, Mode, Extent)| l.2.contains(&Extent::WHOLE);
+        let known = s.locks.iter().any(whole);
+        if known && !dirty && older(mtime, s.attr.mtime) && older(atime, s.attr.atime) {
+            return false;
+        }
+        // What is to be written brings the times along.
+        let told_later = dirty && older(atime, s.attr.atime);
+        s.attr.ctime = ctime;
+        s.attr.mtime = mtime.unwrap_or(s.attr.mtime);
+        s.attr.atime = atime.unwrap_or(s.attr.atime);
+        !told_later
+    }
+
+    /// Tells the OST of times, seconds.
     ///
     /// # Errors
     /// Those of the OST.
@@ -96,17 +120,7 @@ impl Object {
         mtime: Option<i64>,
         ctime: i64,
     ) -> Result {
-        let mut o = {
-            // What is on its way has the old times, and must not arrive later.
-            let mut s = guard(&self.state);
-            while s.writing > 0 {
-                s = self.wait(s);
-            }
-            s.attr.ctime = ctime;
-            s.attr.mtime = mtime.unwrap_or(s.attr.mtime);
-            s.attr.atime = atime.unwrap_or(s.attr.atime);
-            self.obdo(&s)
-        };
+        let mut o = self.obdo(&guard(&self.state));
         let mut valid = ObdMd::FLID
             | ObdMd::FLGROUP
             | ObdMd::FLFID

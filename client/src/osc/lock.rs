@@ -2,14 +2,16 @@
 
 //! Locks of objects (spec `ldlm.md` 7.1, 14).
 
-use super::guard;
 use super::object::{Object, ObjectAttr};
+use super::Ost;
 use crate::cred::Cred;
-use crate::target::Enqueue;
+use crate::sync::guard;
+use crate::target::{Begun, Enqueue, Enqueued};
 use kapi::prelude::*;
 use ldlm::client::{Held, Want};
 use ldlm::core::{flags, Extent, Mode, Policy};
 use ptlrpc::call::CallOptions;
+use std::sync::{Arc as StdArc, MutexGuard as StdGuard, TryLockError};
 use wire::lvb::OstLvb;
 
 const PAGE_MASK: u64 = 4095;
@@ -22,6 +24,35 @@ fn modes(mode: Mode) -> u32 {
         Mode::Pr => Mode::Pr as u32 | Mode::Pw as u32,
         m => m as u32,
     }
+}
+
+/// A lock, or a glimpse, that has been asked for. It has to be brought to its end.
+pub struct Asked<'a> {
+    /// One asks at a time.
+    _asking: StdGuard<'a, ()>,
+    ost: StdArc<Ost>,
+    want: Want,
+    begun: Begun,
+}
+
+/// What an object needs to be asked.
+pub enum Ask<'a, T> {
+    /// Nothing: it was known.
+    Known(T),
+    /// A request is under way.
+    Asked(Asked<'a>),
+}
+
+/// What an enqueue looks like.
+fn enqueue<'a>(want: Want, cancels: &'a [u64], cred: &'a Cred) -> Result<Enqueue<'a>> {
+    Ok(Enqueue {
+        want,
+        cancels,
+        intent: &[],
+        lvb: Some(2),
+        options: CallOptions::new(&[112, LVB_SIZE])?,
+        cred,
+    })
 }
 
 impl Object {
@@ -63,35 +94,71 @@ impl Object {
     /// # Errors
     /// `ENOENT`: there is no such object. Those of the connection.
     pub fn lock(&self, mode: Mode, start: u64, end: u64) -> Result<Held> {
+        match self.begin_lock(mode, start, end)? {
+            Ask::Known(h) => Ok(h),
+            Ask::Asked(a) => self.end_lock(a),
+        }
+    }
+
+    /// Asks for such a lock, if there is none.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ESHUTDOWN`.
+    pub fn begin_lock(&self, mode: Mode, start: u64, end: u64) -> Result<Ask<'_, Held>> {
         let last = end.saturating_sub(1).max(start) | PAGE_MASK;
         let e = Extent::new(start & !PAGE_MASK, last);
         if let Some(h) = self.find(mode, e, false)? {
-            return Ok(h);
+            return Ok(Ask::Known(h));
         }
-        let _one = guard(&self.asking);
+        let asking = guard(&self.asking);
         if let Some(h) = self.find(mode, e, true)? {
-            return Ok(h);
+            return Ok(Ask::Known(h));
         }
         let ost = self.ost()?;
-        let target = ost.target()?;
         // Our own locks in the way need not be called back.
-        let own = target
-            .locks()
-            .early(&self.res, mode, &Policy::Extent(e), 8)?;
-        let got = target.enqueue(&Enqueue {
-            want: Want {
-                res: self.res,
-                mode,
-                policy: Policy::Extent(e),
-                flags: 0,
-            },
-            cancels: &own,
-            intent: &[],
-            lvb: Some(2),
-            options: CallOptions::new(&[112, LVB_SIZE])?,
-            cred: &Cred::root(),
-        })?;
-        let held = got.lock.ok_or(EPROTO)?;
+        let locks = ost.target()?.locks();
+        let own = locks.early(&self.res, mode, &Policy::Extent(e), 8)?;
+        self.ask_lock(asking, ost, mode, e, 0, &own).map(Ask::Asked)
+    }
+
+    fn ask_lock<'a>(
+        &self,
+        asking: StdGuard<'a, ()>,
+        ost: StdArc<Ost>,
+        mode: Mode,
+        e: Extent,
+        flags: u32,
+        cancels: &[u64],
+    ) -> Result<Asked<'a>> {
+        let want = Want {
+            res: self.res,
+            mode,
+            policy: Policy::Extent(e),
+            flags,
+        };
+        let begun = ost
+            .target()?
+            .begin(&enqueue(want, cancels, &Cred::root())?)?;
+        Ok(Asked {
+            _asking: asking,
+            ost,
+            want,
+            begun,
+        })
+    }
+
+    fn answer(a: Asked<'_>) -> Result<Enqueued> {
+        let cred = Cred::root();
+        let again = enqueue(a.want, &[], &cred)?;
+        a.ost.target()?.finish(&again, a.begun, None)
+    }
+
+    /// Waits for a lock that was asked for.
+    ///
+    /// # Errors
+    /// As [`Object::lock`].
+    pub fn end_lock(&self, a: Asked<'_>) -> Result<Held> {
+        let held = Self::answer(a)?.lock.ok_or(EPROTO)?;
         self.locked(&held)?;
         Ok(held)
     }
@@ -120,27 +187,52 @@ impl Object {
     /// # Errors
     /// `ENOENT`: there is no such object. Those of the connection.
     pub fn glimpse(&self) -> Result<ObjectAttr> {
-        if self.find(Mode::Pr, Extent::WHOLE, false)?.is_some() {
-            return Ok(self.known_attr());
+        match self.begin_glimpse()? {
+            Ask::Known(a) => Ok(a),
+            Ask::Asked(a) => self.end_glimpse(a),
         }
-        let _one = guard(&self.asking);
+    }
+
+    /// Asks for the attributes, if they are not known.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ESHUTDOWN`.
+    pub fn begin_glimpse(&self) -> Result<Ask<'_, ObjectAttr>> {
+        match self.find(Mode::Pr, Extent::WHOLE, false)? {
+            Some(_) => Ok(Ask::Known(self.known_attr())),
+            None => self.glimpse_under(guard(&self.asking)),
+        }
+    }
+
+    /// The same for those who have asked for others already, and so may not wait here. `None`:
+    /// somebody else is asking.
+    ///
+    /// # Errors
+    /// As [`Object::begin_glimpse`].
+    pub fn try_begin_glimpse(&self) -> Result<Option<Ask<'_, ObjectAttr>>> {
+        let asking = match self.asking.try_lock() {
+            Ok(a) => a,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+        };
+        self.glimpse_under(asking).map(Some)
+    }
+
+    fn glimpse_under<'a>(&self, asking: StdGuard<'a, ()>) -> Result<Ask<'a, ObjectAttr>> {
         if self.find(Mode::Pr, Extent::WHOLE, true)?.is_some() {
-            return Ok(self.known_attr());
+            return Ok(Ask::Known(self.known_attr()));
         }
         let ost = self.ost()?;
-        let got = ost.target()?.enqueue(&Enqueue {
-            want: Want {
-                res: self.res,
-                mode: Mode::Pr,
-                policy: Policy::Extent(Extent::WHOLE),
-                flags: flags::HAS_INTENT,
-            },
-            cancels: &[],
-            intent: &[],
-            lvb: Some(2),
-            options: CallOptions::new(&[112, LVB_SIZE])?,
-            cred: &Cred::root(),
-        })?;
+        self.ask_lock(asking, ost, Mode::Pr, Extent::WHOLE, flags::HAS_INTENT, &[])
+            .map(Ask::Asked)
+    }
+
+    /// Waits for attributes that were asked for.
+    ///
+    /// # Errors
+    /// As [`Object::glimpse`].
+    pub fn end_glimpse(&self, a: Asked<'_>) -> Result<ObjectAttr> {
+        let got = Self::answer(a)?;
         if let Some(held) = &got.lock {
             self.locked(held)?;
             return Ok(self.known_attr());

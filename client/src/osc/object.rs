@@ -3,13 +3,14 @@
 //! An object: its attributes, and what is cached of its data under its locks.
 
 use super::window::{Window, WINDOW, WINDOW_LEN};
-use super::{guard, Ost};
+use super::Ost;
 use crate::attr::now;
 use crate::layout::{Layout, Stripe};
+use crate::sync::{guard, Condition};
 use kapi::prelude::*;
 use ldlm::core::{Extent, Mode, ResId};
 use std::collections::BTreeMap;
-use std::sync::{Arc as StdArc, Condvar as StdCondvar, Mutex as StdMutex, Weak};
+use std::sync::{Arc as StdArc, Mutex as StdMutex, Weak};
 use wire::fid::Fid;
 use wire::ldlm::LdlmResId;
 use wire::lvb::OstLvb;
@@ -80,7 +81,7 @@ pub struct Object {
     owner: Owner,
     pub(super) state: StdMutex<State>,
     /// Signalled when something that was under way is done.
-    pub(super) changed: StdCondvar,
+    pub(super) changed: Condition,
     /// One asks for locks at a time, so that answers are taken in the order they were given.
     pub(super) asking: StdMutex<()>,
 }
@@ -115,7 +116,7 @@ impl Object {
                 gid: owner.gid,
                 ..State::default()
             }),
-            changed: StdCondvar::new(),
+            changed: Condition::default(),
             asking: StdMutex::new(()),
         })
     }
@@ -147,7 +148,7 @@ impl Object {
         &self,
         s: std::sync::MutexGuard<'a, State>,
     ) -> std::sync::MutexGuard<'a, State> {
-        self.changed.wait(s).unwrap_or_else(|e| e.into_inner())
+        self.changed.wait(s)
     }
 
     /// The body of a request about it.
@@ -184,6 +185,11 @@ impl Object {
     pub fn is_dirty(&self) -> bool {
         let s = guard(&self.state);
         s.writing > 0 || s.windows.values().any(|w| !w.dirty.is_empty())
+    }
+
+    /// Whether a flush has something to do, or to tell.
+    pub fn is_to_flush(&self) -> bool {
+        self.is_dirty() || guard(&self.state).error.is_some()
     }
 
     /// The present value block.

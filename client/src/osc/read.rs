@@ -5,15 +5,17 @@
 use super::object::{split, Object};
 use super::window::{WINDOW, WINDOW_LEN};
 use super::write::{checksum, NO_BULK, SHORT_IO};
-use super::{guard, Ost};
+use super::Ost;
 use crate::rpc;
+use crate::sync::guard;
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
 use ldlm::client::Held;
 use ldlm::core::Mode;
 use lnet::Sink;
 use ptlrpc::bulk::ClientBulk;
-use ptlrpc::call::{CallOptions, Outcome, Reply};
+use ptlrpc::call::{Call, CallOptions, Outcome, Reply};
+use ptlrpc::message::Msg;
 use std::sync::Arc as StdArc;
 use wire::msg::OST_VERSION;
 use wire::obdo::{CksumType, ObdFl, ObdMd, OstBody};
@@ -59,7 +61,7 @@ impl Object {
     /// Those of the lock and of the OST.
     pub fn read(self: &StdArc<Self>, off: u64, out: &mut [u8]) -> Result {
         let end = off.checked_add(out.len() as u64).ok_or(EINVAL)?;
-        let lock = StdArc::new(self.lock(Mode::Pr, off, end)?);
+        let lock = self.lock(Mode::Pr, off, end)?;
         let mut failed = 0;
         loop {
             let (fetch, wait) = self.plan(off, end)?;
@@ -79,21 +81,25 @@ impl Object {
                 // Somebody else needed the memory. Again.
                 continue;
             }
-            let mut waits = Vec::new();
-            let mut broken = Ok(());
-            for r in fetch {
-                if broken.is_err() {
-                    // Announced, and not to be.
+            // All are sent before the first one is waited for; what was announced ends, errors or not.
+            let sent: Vec<_> = fetch
+                .into_iter()
+                .map(|r| (r, self.ask_read(r, &lock)))
+                .collect();
+            let ended: Vec<Result> = sent
+                .into_iter()
+                .map(|(r, call)| {
+                    let done = call.and_then(|c| {
+                        let outcome = c.wait();
+                        self.ost()?.reads.give();
+                        self.received(r, outcome?)
+                    });
                     self.end_read(r);
-                    continue;
-                }
-                let (tx, rx) = std::sync::mpsc::sync_channel(1);
-                broken = self.fetch(r, lock.clone(), Some(tx));
-                waits.push(rx);
-            }
-            broken?;
-            for rx in waits {
-                match rx.recv().unwrap_or(Err(EIO)) {
+                    done
+                })
+                .collect();
+            for done in ended {
+                match done {
                     Err(e) if e == EBADMSG && failed < SPOILED_MAX => failed += 1,
                     r => r?,
                 }
@@ -155,33 +161,54 @@ impl Object {
             return;
         };
         for r in fetch {
-            if let Err(e) = self.fetch(r, lock.clone(), None) {
+            if let Err(e) = self.read_later(&ost, r, lock.clone()) {
                 pr_debug!("read-ahead: {:?}\n", e);
+                self.end_read(r);
             }
         }
     }
 
-    /// Sends a read. The lock is held until the data are here.
-    fn fetch(
-        self: &StdArc<Self>,
-        r: Range,
-        lock: StdArc<Held>,
-        tell: Option<std::sync::mpsc::SyncSender<Result>>,
-    ) -> Result {
-        let sent = self.ost().and_then(|ost| {
-            match &tell {
-                Some(_) => ost.reads.take(),
-                None if ost.reads.try_take() => {}
-                None => return Err(EAGAIN),
-            }
-            let sent = self.send_read(&ost, r, lock, tell.clone());
-            if sent.is_err() {
-                ost.reads.give();
-            }
-            sent
+    /// Sends a read for somebody who waits for it, and then has a ticket to give back.
+    fn ask_read(&self, r: Range, lock: &Held) -> Result<Arc<Call>> {
+        let ost = self.ost()?;
+        ost.reads.take();
+        let sent = self.read_request(&ost, r, lock).and_then(|(m, o, bulk)| {
+            let import = ost.target()?.import();
+            import.begin(m, o, bulk)
         });
         if sent.is_err() {
-            self.end_read(r);
+            ost.reads.give();
+        }
+        sent
+    }
+
+    /// Sends a read that nobody waits for. The lock is held until the data are here.
+    fn read_later(self: &StdArc<Self>, ost: &StdArc<Ost>, r: Range, lock: StdArc<Held>) -> Result {
+        if !ost.reads.try_take() {
+            return Err(EAGAIN);
+        }
+        let me = self.clone();
+        let send = || -> Result {
+            let (m, options, bulk) = self.read_request(ost, r, &lock)?;
+            let done: KBox<dyn Once<Outcome>> = KBox::new(
+                move |outcome: Outcome| {
+                    if let Err(e) = outcome.and_then(|reply| me.received(r, reply)) {
+                        pr_debug!("read-ahead: {:?}\n", e);
+                    }
+                    me.end_read(r);
+                    if let Ok(ost) = me.ost() {
+                        ost.reads.give();
+                    }
+                    // Only now may the lock go.
+                    drop(lock);
+                },
+                GFP_KERNEL,
+            )?;
+            ost.target()?.import().call_async(m, options, bulk, done)
+        };
+        let sent = send();
+        if sent.is_err() {
+            ost.reads.give();
         }
         sent
     }
@@ -197,13 +224,12 @@ impl Object {
         self.changed.notify_all();
     }
 
-    fn send_read(
-        self: &StdArc<Self>,
-        ost: &StdArc<Ost>,
+    fn read_request(
+        &self,
+        ost: &Ost,
         r: Range,
-        lock: StdArc<Held>,
-        tell: Option<std::sync::mpsc::SyncSender<Result>>,
-    ) -> Result {
+        lock: &Held,
+    ) -> Result<(Msg, CallOptions, Option<ClientBulk>)> {
         let len = u32::try_from(r.end - r.start)?;
         let mut o = self.obdo(&guard(&self.state));
         if let Some(v) = lock.view().filter(|v| v.cookie != 0) {
@@ -251,24 +277,7 @@ impl Object {
                 Some(ClientBulk::take(portal::OST_BULK, sinks)?)
             }
         };
-        let me = self.clone();
-        let done: KBox<dyn Once<Outcome>> = KBox::new(
-            move |outcome: Outcome| {
-                let done = outcome.and_then(|reply| me.received(r, reply));
-                me.end_read(r);
-                if let Ok(ost) = me.ost() {
-                    ost.reads.give();
-                }
-                // Only now may the lock go.
-                drop(lock);
-                if let Some(t) = tell {
-                    // Whoever waited may have been satisfied otherwise.
-                    let _ = t.send(done);
-                }
-            },
-            GFP_KERNEL,
-        )?;
-        ost.target()?.import().call_async(m, options, bulk, done)
+        Ok((m, options, bulk))
     }
 
     /// Takes the data of a reply.

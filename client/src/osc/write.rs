@@ -4,8 +4,9 @@
 
 use super::object::{split, Object, State};
 use super::window::{WINDOW, WINDOW_LEN};
-use super::{guard, Ost};
+use super::Ost;
 use crate::rpc;
+use crate::sync::guard;
 use kapi::checksum::{adler32, crc32c};
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
