@@ -8,9 +8,6 @@ use kapi::prelude::*;
 use osp::View;
 use wire::lov::{LOV_ALL_STRIPES, LOV_OFFSET_DEFAULT};
 
-/// How long to wait for objects where there are too few.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Where objects come from: an OST.
 pub(crate) trait Source {
     /// A reserved object.
@@ -83,11 +80,16 @@ pub(crate) struct Allocation<'a, S: Source> {
 }
 
 impl<'a, S: Source> Allocation<'a, S> {
-    /// `order`: places of OSTs in `osts`, in the order of turns.
+    /// `order`: places of OSTs in `osts`, in the order of turns; `deadline`: until when to wait for
+    /// objects where there are too few.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn new(osts: &'a [S], order: &[usize]) -> Result<Allocation<'a, S>> {
+    pub(crate) fn new(
+        osts: &'a [S],
+        order: &[usize],
+        deadline: Instant,
+    ) -> Result<Allocation<'a, S>> {
         let mut candidates = KVec::with_capacity(order.len(), GFP_KERNEL)?;
         for i in order {
             if let Some(s) = osts.get(*i) {
@@ -99,7 +101,7 @@ impl<'a, S: Source> Allocation<'a, S> {
             osts,
             candidates,
             taken: KVec::new(),
-            deadline: Instant::now() + PATIENCE,
+            deadline,
             later: false,
         })
     }
@@ -153,12 +155,9 @@ impl<'a, S: Source> Allocation<'a, S> {
 
     /// Why there is nothing.
     fn none(&self) -> Error {
-        let known = |c: &Candidate| c.view.active && !c.view.starting;
-        if self.later {
-            EINPROGRESS
-        } else if self.candidates.iter().any(known) {
-            ENOSPC
-        } else if self.candidates.iter().any(|c| c.view.starting) {
+        // One that is away may have space: it will say so itself, or the administrator that it is
+        // not to be waited for.
+        if self.later || self.candidates.iter().any(|c| c.view.starting) {
             EINPROGRESS
         } else {
             ENOSPC
@@ -384,7 +383,7 @@ mod tests {
 
         fn run(&self, osts: &[Ost], spec: &Spec) -> Result<Vec<u32>> {
             let order: Vec<_> = (0..osts.len()).collect();
-            let taken = Allocation::new(osts, &order)?.run(spec, 160, &self.0)?;
+            let taken = Allocation::new(osts, &order, Instant::now())?.run(spec, 160, &self.0)?;
             let indices = taken.into_iter().map(|(i, o)| {
                 // It is used.
                 std::mem::forget(o);
@@ -419,7 +418,7 @@ mod tests {
         );
         let order: Vec<_> = (0..4).collect();
         let c = Chooser::new(4);
-        let few = Allocation::new(&osts, &order)
+        let few = Allocation::new(&osts, &order, Instant::now())
             .unwrap()
             .run(&any(4), 2, &c.0);
         assert_eq!(few.unwrap().len(), 2);
@@ -492,8 +491,9 @@ mod tests {
         };
         assert_eq!(none(&[full]), Some(ENOSPC));
         assert_eq!(none(&[away]), Some(EINPROGRESS));
-        // To wait for one that may never come back is no help while others say they are full.
-        assert_eq!(none(&[away, full]), Some(ENOSPC));
+        // It may have space, whatever others say.
+        assert_eq!(none(&[away, full]), Some(EINPROGRESS));
+        assert_eq!(none(&[off, full]), Some(ENOSPC));
         assert_eq!(none(&[off]), Some(ENOSPC));
         // Its objects are being made.
         assert_eq!(none(&[GOOD]), Some(EINPROGRESS));

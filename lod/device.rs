@@ -18,6 +18,8 @@ use wire::lov::{plain_size, LovOstData, LOV_MAX_STRIPE_COUNT};
 use wire::nid::Nid;
 use wire::ost::ObdStatfs;
 
+/// How long a new file waits for OSTs and for objects of theirs.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of the longest name of a file system.
 const FSNAME_MAX: usize = 8;
 
@@ -106,6 +108,9 @@ pub struct Lod {
     config: LodConfig,
     #[pin]
     set: Mutex<Arc<Set>>,
+    /// The first OST was added.
+    #[pin]
+    first: CondVar,
     /// One OST is added after the other.
     #[pin]
     adding: Mutex<()>,
@@ -151,6 +156,7 @@ impl Lod {
                 node: node.clone(),
                 config,
                 set <- new_mutex!(set),
+                first <- new_condvar!(),
                 adding <- new_mutex!(()),
                 desc <- new_mutex!(desc),
                 pools <- new_mutex!(Pools::default()),
@@ -163,6 +169,23 @@ impl Lod {
     /// The OSTs as they are now.
     pub(crate) fn set(&self) -> Arc<Set> {
         self.set.lock().clone()
+    }
+
+    /// The OSTs, waiting for the first one until `deadline`: an MDT hears of new OSTs a moment
+    /// after they are mounted, and clients may be faster.
+    ///
+    /// # Errors
+    /// `EIO`: there are none.
+    fn some_osts(&self, deadline: Instant) -> Result<Arc<Set>> {
+        let mut set = self.set.lock();
+        while set.osts.is_empty() {
+            let left = deadline.duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(EIO);
+            }
+            set = self.first.wait_timeout(set, left).0;
+        }
+        Ok(set.clone())
     }
 
     fn osp_config(&self, index: u32, peers: KVec<Nid>) -> Result<OspConfig> {
@@ -205,6 +228,7 @@ impl Lod {
         let new = Arc::new(old.with(osp, server)?, GFP_KERNEL)?;
         self.balance.lock().resize(new.osts.len())?;
         *self.set.lock() = new;
+        self.first.notify_all();
         Ok(())
     }
 
@@ -296,16 +320,17 @@ impl Lod {
     ///
     /// # Errors
     /// Those of the wish: `EINVAL`, `ENAMETOOLONG`; `EOPNOTSUPP`: a kind of layout that is not made.
-    /// `ENOSPC`; `EFBIG`: too few OSTs from the wished-for one on. `EINPROGRESS`: later there may
-    /// be objects. `ENOMEM`.
+    /// `ENOSPC`: all OSTs are full, or not in use. `EFBIG`: too few OSTs from the wished-for one on.
+    /// `EINPROGRESS`: later there may be objects. `EIO`: the file system has no OSTs. `ENOMEM`.
     pub fn prepare(
         &self,
         user: Option<&[u8]>,
         parent: Option<&[u8]>,
         root: Option<&[u8]>,
     ) -> Result<Layout> {
+        let deadline = Instant::now() + PATIENCE;
         let spec = Spec::complete(user, parent, root, &self.desc())?;
-        let set = self.set();
+        let set = self.some_osts(deadline)?;
         let mut order = KVec::with_capacity(set.order.len(), GFP_KERNEL)?;
         {
             let pools = self.pools.lock();
@@ -318,7 +343,7 @@ impl Lod {
                 }
             }
         }
-        let allocation = Allocation::new(&set.osts, &order)?;
+        let allocation = Allocation::new(&set.osts, &order, deadline)?;
         let taken = allocation.run(&spec, self.max_stripes(), &self.balance)?;
         let mut reserved = KVec::with_capacity(taken.len(), GFP_KERNEL)?;
         for (_, r) in taken {

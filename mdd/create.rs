@@ -8,7 +8,7 @@ use crate::layouts::NewLayout;
 use crate::linkea::Links;
 use crate::names::check_new;
 use crate::times::changed;
-use crate::{xattr, Mdd, Runner};
+use crate::{xattr, Mdd, Reserved, Runner};
 use core::ffi::CStr;
 use kapi::prelude::*;
 use osd::{Attr, Create, Fid, ObjectRef, SetAttr, Time, Transaction};
@@ -20,17 +20,6 @@ const S_ISGID: u32 = 0o2000;
 const S_IFMT: u32 = osd::S_IFMT;
 /// What a name that does not exist has for a version.
 pub(crate) const ENOENT_VERSION: u64 = 1;
-
-/// The layout of a new file.
-#[derive(Clone, Copy, Debug)]
-pub enum Wish<'a> {
-    /// None yet.
-    None,
-    /// By the defaults of the directories.
-    Default,
-    /// This one.
-    User(&'a [u8]),
-}
 
 /// A new object.
 pub struct NewObject<'a> {
@@ -46,8 +35,6 @@ pub struct NewObject<'a> {
     pub target: Option<&'a CStr>,
     /// Seconds.
     pub time: i64,
-    /// Of a regular file.
-    pub layout: Wish<'a>,
     /// What a security module of the client gives it: name and value of an xattr of the name
     /// space `security`.
     pub security: Option<(&'a CStr, &'a [u8])>,
@@ -164,25 +151,7 @@ impl Mdd {
         })
     }
 
-    /// Reserves what the layout of a file needs; it may wait.
-    pub(crate) fn prepare(
-        &self,
-        dir: Option<&ObjectRef>,
-        user: Option<&[u8]>,
-    ) -> Result<KBox<dyn NewLayout>> {
-        let parent = match dir {
-            Some(d) => self.layout(d)?,
-            None => None,
-        };
-        let root = match dir {
-            Some(d) if d.fid().is_root() => None,
-            _ => self.layout(&self.root)?,
-        };
-        self.layouts
-            .prepare(user, parent.as_deref(), root.as_deref())
-    }
-
-    /// Makes an object under a name.
+    /// Makes an object under a name; `layout` is what was reserved for a regular file.
     ///
     /// # Errors
     /// `EEXIST`: the name or the FID is taken. `EACCES`, `EPERM`, `ENOTDIR`, `ENOENT` (the
@@ -195,6 +164,7 @@ impl Mdd {
         dir: &ObjectRef,
         name: &[u8],
         new: &NewObject<'_>,
+        layout: Reserved,
     ) -> Result<ObjectRef> {
         let da = dir.attr()?;
         run.before([da.version, ENOENT_VERSION, 0, 0]);
@@ -218,11 +188,7 @@ impl Mdd {
         }
         let mut gets = self.inherit(dir, &da, name, new, c)?;
         if new.mode & S_IFMT == 0o100000 {
-            gets.layout = match new.layout {
-                Wish::None => None,
-                Wish::Default => Some(self.prepare(Some(dir), None)?),
-                Wish::User(w) => Some(self.prepare(Some(dir), Some(w))?),
-            };
+            gets.layout = layout.layout()?;
         }
         let what = Create {
             mode: gets.mode,
@@ -267,28 +233,28 @@ impl Mdd {
         Ok(o)
     }
 
-    /// Gives a regular file without a layout one. Whether that was done now.
+    /// Gives a regular file without a layout one, which is from [`Mdd::reserve_for`]. Whether that
+    /// was done now.
     ///
     /// # Errors
-    /// `EEXIST`: it has one, and another was wished for. Those of the layout.
+    /// `EEXIST`: it has one, and another was wished for. Those of the layout. `EINPROGRESS`: it
+    /// lost the one that it had.
     pub fn make_layout(
         &self,
         run: &mut dyn Runner,
         o: &ObjectRef,
-        user: Option<&[u8]>,
+        layout: Reserved,
     ) -> Result<bool> {
         if !o.attr()?.is_file() {
             return Err(EINVAL);
         }
         if self.layout(o)?.is_some() {
-            return if user.is_some() {
-                Err(EEXIST)
-            } else {
-                Ok(false)
+            return match layout.is_wished() {
+                true => Err(EEXIST),
+                false => Ok(false),
             };
         }
-        let dir = self.first_parent(o)?;
-        let mut layout = self.prepare(dir.as_ref(), user)?;
+        let mut layout = layout.layout()?.ok_or(EINPROGRESS)?;
         let mut plan = self.osd.plan()?;
         plan.xattr(o, layout.ea_len())?;
         plan.attr(o, &SetAttr::default())?;
@@ -303,19 +269,5 @@ impl Mdd {
             tx.set_attr(o, &set)
         })?;
         Ok(true)
-    }
-
-    /// The directory of the first recorded name of an object.
-    fn first_parent(&self, o: &ObjectRef) -> Result<Option<ObjectRef>> {
-        let Some(ea) = o.xattr_opt(wire::disk::linkea::XATTR_NAME_LINK)? else {
-            return Ok(None);
-        };
-        let first = wire::disk::linkea::LinkEa::parse(&ea)
-            .ok()
-            .and_then(|l| l.links().next().map(|l| l.parent));
-        match first {
-            Some(fid) => Ok(self.object(&fid).ok()),
-            None => Ok(None),
-        }
     }
 }

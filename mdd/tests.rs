@@ -213,10 +213,9 @@ impl World {
             rdev: 0,
             target: (mode & osd::S_IFMT == 0o120000).then_some(c"target"),
             time: self.time,
-            layout: Wish::Default,
             security: None,
         };
-        self.create_as(c, dir, name, &new)
+        self.create_as(c, dir, name, &new, Wish::Default)
     }
 
     fn create_as(
@@ -225,8 +224,11 @@ impl World {
         dir: &ObjectRef,
         name: &str,
         new: &NewObject<'_>,
+        layout: Wish<'_>,
     ) -> Result<ObjectRef> {
-        self.mdd.create(&mut self.run, c, dir, name.as_bytes(), new)
+        let layout = self.mdd.reserve(c, dir, layout);
+        self.mdd
+            .create(&mut self.run, c, dir, name.as_bytes(), new, layout)
     }
 
     fn file(&mut self, dir: &ObjectRef, name: &str) -> ObjectRef {

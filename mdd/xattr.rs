@@ -224,7 +224,7 @@ impl Mdd {
                 self.write_default(run, o, a, what.value, what.time)?;
                 Ok(true)
             }
-            Some(v) => self.make_layout(run, o, Some(v)),
+            Some(v) => self.make_layout(run, o, self.reserve_for(o, Some(v))),
             None => Err(EPERM),
         }
     }

@@ -12,7 +12,7 @@ use crate::open_files::Agreed;
 use crate::reint::REC;
 use crate::stats::Op;
 use kapi::prelude::*;
-use mdd::{NewObject, Wish};
+use mdd::{NewObject, Reserved};
 use ptlrpc::message::Msg;
 use target::Request;
 use wire::lmv::{LmvUserMdV1, LMV_OFFSET_DEFAULT};
@@ -80,12 +80,12 @@ impl Core {
             rdev: u32::try_from(rec.cr_rdev.get())?,
             target: link.as_ref().map(Text::as_c_str),
             time: rec.cr_time.get(),
-            layout: Wish::None,
             security: None,
         };
+        let run = &mut Change::of(req);
         let made = self
             .mdd
-            .create(&mut Change::of(req), &creds, &dir, &name, &new);
+            .create(run, &creds, &dir, &name, &new, Reserved::none());
         // What the name stood for is told, and what had the FID: nothing.
         let [_, name_version, fid_version, _] = &mut req.rpc.pre_versions;
         *fid_version = *name_version;

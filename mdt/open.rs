@@ -13,7 +13,7 @@ use crate::stats::Op;
 use kapi::prelude::*;
 use ldlm::core::{ibits, Mode};
 use ldlm::server::{Intent, LocalLock};
-use mdd::{Alone, Creds, NewObject, Wish, MAY_EXEC, MAY_READ, MAY_WRITE};
+use mdd::{Alone, Creds, NewObject, Reserved, Wish, MAY_EXEC, MAY_READ, MAY_WRITE};
 use osd::{Attr, Fid, ObjectRef};
 use target::Request;
 use wire::connect::ConnectFlags;
@@ -139,6 +139,19 @@ impl Open {
         want
     }
 
+    /// The layout of a file that is made.
+    fn layout(&self) -> Wish<'_> {
+        if self.has(OpenFlags::DELAY_CREATE) {
+            Wish::None
+        } else if self.has(OpenFlags::HAS_EA) {
+            Wish::User(&self.ea)
+        } else if self.flags.may_create_layout() {
+            Wish::Default
+        } else {
+            Wish::None
+        }
+    }
+
     /// What the reply shall say.
     fn wanted(&self) -> Wanted {
         let mut valid = ObdMd::FLEASIZE | ObdMd::FLACL;
@@ -232,6 +245,11 @@ impl Core {
         // A look without a lock tells which one is needed, most likely.
         let mut write = open.creates() && find()?.is_none();
         loop {
+            // Before the name is locked: it may take long.
+            let layout = match write {
+                true => self.mdd.reserve(&open.creds, &dir, open.layout()),
+                false => Reserved::none(),
+            };
             let name = locks::lock_name(&ns, &fid, &open.name, write)?;
             let t = match find()? {
                 Some(child) => {
@@ -255,7 +273,7 @@ impl Core {
                 None => {
                     p.reached |= Disposition::LOOKUP_NEG | Disposition::OPEN_CREATE;
                     Target {
-                        o: self.create_file(req, open, &dir)?,
+                        o: self.create_file(req, open, &dir, layout)?,
                         created: true,
                         by_name: true,
                     }
@@ -276,6 +294,7 @@ impl Core {
         req: &mut Request<'_>,
         open: &Open,
         dir: &ObjectRef,
+        layout: Reserved,
     ) -> Result<ObjectRef> {
         check_layout_version(open.rec.head.layout_version())?;
         let mode = open.rec.cr_mode.get();
@@ -283,15 +302,6 @@ impl Core {
             return Err(EINVAL);
         }
         let fid = self.new_fid(&open.rec.cr_fid2.get())?;
-        let layout = if open.has(OpenFlags::DELAY_CREATE) {
-            Wish::None
-        } else if open.has(OpenFlags::HAS_EA) {
-            Wish::User(&open.ea)
-        } else if open.flags.may_create_layout() {
-            Wish::Default
-        } else {
-            Wish::None
-        };
         let new = NewObject {
             fid,
             mode,
@@ -299,11 +309,11 @@ impl Core {
             rdev: 0,
             target: None,
             time: open.rec.cr_time.get(),
-            layout,
             security: None,
         };
         let run = &mut Change::of(req);
-        self.mdd.create(run, &open.creds, dir, &open.name, &new)
+        self.mdd
+            .create(run, &open.creds, dir, &open.name, &new, layout)
     }
 
     /// A FID that a client chose for something new (`mdt.md` 4.4).
@@ -467,9 +477,11 @@ impl Core {
         o: &ObjectRef,
         user: Option<&[u8]>,
     ) -> Result<bool> {
+        // Before the lock: it may take long.
+        let layout = self.mdd.reserve_for(o, user);
         let ns = req.target.namespace().clone();
         let _lock = locks::lock(&ns, o.fid(), Mode::Ex, ibits::LAYOUT)?;
-        self.mdd.make_layout(&mut Change::of(req), o, user)
+        self.mdd.make_layout(&mut Change::of(req), o, layout)
     }
 
     /// The lock that goes to the client (`mdt.md` 7.3).

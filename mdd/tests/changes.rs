@@ -273,10 +273,9 @@ fn sizes() {
         rdev: 0,
         target: None,
         time: 1,
-        layout: Wish::None,
         security: None,
     };
-    let n = w.create_as(&ROOT, &root, "n", &new).unwrap();
+    let n = w.create_as(&ROOT, &root, "n", &new, Wish::None).unwrap();
     w.setattr(&ROOT, &n, size(100)).unwrap();
     assert_eq!(w.attr(&n).size, 100);
 }
@@ -555,10 +554,9 @@ fn layouts() {
         rdev: 0,
         target: None,
         time: 1,
-        layout: Wish::None,
         security: None,
     };
-    let f = w.create_as(&ROOT, &d, "f", &new).unwrap();
+    let f = w.create_as(&ROOT, &d, "f", &new, Wish::None).unwrap();
     assert!(w.mdd.layout(&f).unwrap().is_none());
     let r = w
         .mdd
@@ -568,7 +566,8 @@ fn layouts() {
     let wish = w.fake.osts().wishes.pop().unwrap();
     assert_eq!(wish, [Some(b"mine".to_vec()), None, Some(b"all".to_vec())]);
     assert_eq!(set(&mut w, &ROOT, &f, lov, Some(b"mine")), Err(EEXIST));
-    assert_eq!(w.mdd.make_layout(&mut w.run, &f, None), Ok(false));
+    let layout = w.mdd.reserve_for(&f, None);
+    assert_eq!(w.mdd.make_layout(&mut w.run, &f, layout), Ok(false));
     w.unlink(&d, "f").unwrap();
     assert!(w.fake.osts().live.is_empty());
 }

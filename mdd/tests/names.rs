@@ -16,7 +16,6 @@ fn new(w: &mut World, mode: u32) -> NewObject<'static> {
         rdev: 0,
         target: None,
         time: w.time,
-        layout: Wish::Default,
         security: None,
     }
 }
@@ -29,9 +28,9 @@ fn a_new_file() {
     w.time = before.mtime.sec + 5;
     let mut n = new(&mut w, 0o100666);
     n.security = Some((c"security.selinux", b"label"));
-    let f = w.create_as(&user(7), &root, "f", &n);
+    let f = w.create_as(&user(7), &root, "f", &n, Wish::Default);
     assert_eq!(f.err(), Some(EACCES));
-    let f = w.create_as(&ROOT, &root, "f", &n).unwrap();
+    let f = w.create_as(&ROOT, &root, "f", &n, Wish::Default).unwrap();
     let a = w.attr(&f);
     assert_eq!((a.mode, a.nlink, a.uid, a.version), (0o100644, 1, 0, 1));
     assert_eq!([a.atime, a.mtime, a.ctime].map(|t| t.sec), [w.time; 3]);
@@ -47,7 +46,10 @@ fn a_new_file() {
     assert_eq!(w.create(&ROOT, &root, "f", 0o100644).err(), Some(EEXIST));
     let mut again = new(&mut w, 0o100666);
     again.fid = *f.fid();
-    assert_eq!(w.create_as(&ROOT, &root, "g", &again).err(), Some(EEXIST));
+    assert_eq!(
+        w.create_as(&ROOT, &root, "g", &again, Wish::Default).err(),
+        Some(EEXIST)
+    );
 }
 
 #[test]
@@ -69,13 +71,22 @@ fn what_cannot_be_made() {
         assert_eq!(r.err(), Some(error), "{name:?} {mode:o}");
     }
     let mut n = new(&mut w, 0o120777);
-    assert_eq!(w.create_as(&ROOT, &root, "l", &n).err(), Some(EFAULT));
+    assert_eq!(
+        w.create_as(&ROOT, &root, "l", &n, Wish::Default).err(),
+        Some(EFAULT)
+    );
     n.mode = 0o100644;
     n.security = Some((c"user.x", b""));
-    assert_eq!(w.create_as(&ROOT, &root, "l", &n).err(), Some(EOPNOTSUPP));
+    assert_eq!(
+        w.create_as(&ROOT, &root, "l", &n, Wish::Default).err(),
+        Some(EOPNOTSUPP)
+    );
     n.security = None;
     n.fid = Fid::ROOT;
-    assert_eq!(w.create_as(&ROOT, &root, "l", &n).err(), Some(EINVAL));
+    assert_eq!(
+        w.create_as(&ROOT, &root, "l", &n, Wish::Default).err(),
+        Some(EINVAL)
+    );
     w.fake.osts().fail = Some(ENOSPC);
     assert_eq!(w.create(&ROOT, &root, "l", 0o100644).err(), Some(ENOSPC));
     w.fake.osts().fail = None;
@@ -133,7 +144,7 @@ fn default_acls() {
     super::changes::set(&mut w, &ROOT, &d, XATTR_ACL_DEFAULT, Some(&acl)).unwrap();
     let mut n = new(&mut w, 0o100664);
     n.umask = 0o077;
-    let f = w.create_as(&ROOT, &d, "f", &n).unwrap();
+    let f = w.create_as(&ROOT, &d, "f", &n, Wish::Default).unwrap();
     assert_eq!(w.attr(&f).mode, 0o100664);
     let got = f.xattr_vec(crate::XATTR_ACL_ACCESS).unwrap();
     let want = super::changes::acl(&[

@@ -98,11 +98,11 @@ impl World {
             rdev: 0,
             target: None,
             time: 1,
-            layout,
             security: None,
         };
+        let layout = self.mdd.reserve(&ROOT, dir, layout);
         self.mdd
-            .create(&mut Alone, &ROOT, dir, name.as_bytes(), &new)
+            .create(&mut Alone, &ROOT, dir, name.as_bytes(), &new, layout)
     }
 
     fn root(&self) -> ObjectRef {
@@ -258,7 +258,8 @@ fn directories_have_defaults() {
     // An own layout for one without.
     let f = w.create(&d, "h", Wish::None).unwrap();
     let two = wish(1, 2, None);
-    assert_eq!(w.mdd.make_layout(&mut Alone, &f, Some(&two)), Ok(true));
+    let layout = w.mdd.reserve_for(&f, Some(&two));
+    assert_eq!(w.mdd.make_layout(&mut Alone, &f, layout), Ok(true));
     assert_eq!(sorted(&w.objects(&f)), [2]);
 }
 
@@ -306,6 +307,16 @@ fn open_files_keep_their_objects() {
     w.mdd = Mdd::open(osd, layouts).unwrap();
     assert_eq!(w.mdd.clean_orphans(), Ok(1));
     until("its end", || !w.has(&of_g[0]));
+}
+
+#[test]
+fn no_osts() {
+    let mut w = World::new(10, 0);
+    let root = w.root();
+    // It waits for one, but not for ever.
+    assert_eq!(w.create(&root, "f", Wish::Default).err(), Some(EIO));
+    assert!(w.mdd.lookup(&root, b"f").is_err());
+    assert!(w.create(&root, "f", Wish::None).is_ok());
 }
 
 #[test]

@@ -154,6 +154,43 @@ fn layouts() {
     s.stop();
 }
 
+/// An MDT hears of the OSTs after clients do: files wait for them, and keep nobody from their names.
+#[test]
+fn the_first_osts() {
+    let mut s = Striped::without_osts();
+    let mdc = s.w.c.mdc.clone();
+    let open = move |name: &'static [u8]| {
+        let mdc = mdc.clone();
+        std::thread::spawn(move || {
+            let w = OpenWish {
+                parent: Fid::ROOT,
+                name,
+                fid: mdc.new_fid().unwrap(),
+                flags: OpenFlags::FMODE_WRITE | OpenFlags::CREAT,
+                mode: S_IFREG | 0o644,
+                umask: 0,
+                layout: &[],
+                group: None,
+            };
+            let o = mdc.open(&w, &Cred::root()).unwrap();
+            mdc.close(o.handle.unwrap(), None, &o.found.attr.fid);
+            (o.created, parse(&o.found.layout))
+        })
+    };
+    let (f, g) = (open(b"f"), open(b"g"));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!f.is_finished() && !g.is_finished());
+    // Somebody is faster.
+    s.w.create(Fid::ROOT, "g");
+    assert!(!f.is_finished() && !g.is_finished());
+    s.add_osts();
+    let (created, layout) = f.join().unwrap();
+    assert!(created && layout.unwrap().stripes.len() == 1);
+    let (created, layout) = g.join().unwrap();
+    assert!(!created && layout.unwrap().stripes.len() == 1);
+    s.stop();
+}
+
 /// What closes tell of the size is kept, as a hint.
 #[test]
 fn lazy_size() {

@@ -38,7 +38,7 @@ impl TargetEvents for NoEvents {}
 pub struct TestClient {
     node: StdArc<ClientNode>,
     /// The MDT.
-    pub mdc: Mdc,
+    pub mdc: StdArc<Mdc>,
     given_up: StdArc<AtomicU32>,
 }
 
@@ -73,7 +73,7 @@ impl TestClient {
             .unwrap();
         TestClient {
             node,
-            mdc,
+            mdc: StdArc::new(mdc),
             given_up,
         }
     }

@@ -133,15 +133,28 @@ pub struct Striped {
 
 impl Striped {
     pub fn new() -> Striped {
+        let mut s = Striped::without_osts();
+        s.add_osts();
+        s
+    }
+
+    /// The MDT does not know the OSTs yet.
+    pub fn without_osts() -> Striped {
         let w = World::new();
         let oss = ServerNode::start();
-        let mut osts = Vec::new();
+        let osts = Vec::new();
+        Striped { w, oss, osts }
+    }
+
+    pub fn add_osts(&mut self) {
+        let (w, oss) = (&self.w, &self.oss);
         for index in 0..2 {
             let store = MemoryDevice::with(Config {
                 ost: true,
                 ..Config::default()
             });
-            osts.push(oss.ost(store, index, &w.node.fsname, &w.mdt));
+            self.osts
+                .push(oss.ost(store, index, &w.node.fsname, &w.mdt));
             let mut nids = KVec::new();
             nids.push(oss.nid, GFP_KERNEL).unwrap();
             w.mdt.add_ost(index.into(), nids).unwrap();
@@ -155,7 +168,6 @@ impl Striped {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
-        Striped { w, oss, osts }
     }
 
     pub fn stop(self) {
