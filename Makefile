@@ -18,7 +18,8 @@ help:
 	@echo "make KERNEL=uml         the same for another kernel: uml, debug, kasan, stock"
 	@echo "make demo               the main job: a real tree on a cluster, power cuts and all"
 	@echo "make bench              rates, beside those of the disks and the network"
-	@echo "make check              all tests; KERNEL=debug, KERNEL=kasan: on a debug kernel"
+	@echo "make check              all tests; KERNEL=debug, KERNEL=kasan: on a debug kernel;"
+	@echo "                        KERNEL='uml debug': one after the other"
 	@echo "make check-stock        the module on Debian's own kernel, in QEMU"
 	@echo "make lint test-host     parts of check"
 	@echo "make fuzz               fuzzers of all decoders, FUZZ_SECONDS (60) each"
@@ -44,13 +45,12 @@ demo:
 bench:
 	@scripts/bench
 
-fuzz: export FUZZ_SECONDS ?= 60
 fuzz:
 	@scripts/setup root
 	@tests/fuzz/run
 
 check:
-	@tests/check $(if $(filter debug kasan,$(KERNEL)),$(KERNEL),uml)
+	@tests/check $(or $(filter uml debug kasan,$(KERNEL)),uml)
 
 check-stock:
 	@scripts/build-module stock

@@ -11,6 +11,11 @@ BUILD=$CACHE/build/$(sha256sum <<<"$TOP" | cut -c1-8)
 LOGS=$BUILD/log
 ROOT=$CACHE/root
 
+# For debug kernels: what is slow for want of a processor is not taken for a stall. What waits too long
+# for something else is found by the detector of hung tasks.
+# shellcheck disable=SC2034
+SLOW_OPTIONS=(rcupdate.rcu_cpu_stall_timeout=300)
+
 die() {
 	printf 'error: %s\n' "$*" >&2
 	exit 1

@@ -51,10 +51,4 @@ refused 'ip2nets="tcp 10.9.9.9"'
 refused 'networks=tcp(lo)' 'ip2nets="tcp *.*.*.*"'
 dmesg | grep -q "LNet: accept='maybe'"
 
-leaks=/sys/kernel/debug/kmemleak
-if [ -f $leaks ]; then
-	echo scan >$leaks
-	sleep 6
-	echo scan >$leaks
-	cat $leaks
-fi
+/src/tests/uml/leaks

@@ -104,12 +104,6 @@ umount -f $dir/m
 umount -f $dir/o0
 [ -z "$(lctl dl)" ] || fail "devices are left: $(lctl dl)"
 rmmod lustre
-leaks=/sys/kernel/debug/kmemleak
-if [ -f $leaks ]; then
-	echo scan >$leaks
-	sleep 6
-	echo scan >$leaks
-	cat $leaks
-fi
+/src/tests/uml/leaks
 cd /
 umount $dir/x

@@ -6,6 +6,7 @@
 
 mod crash;
 mod existing;
+mod faults;
 mod memory;
 mod speed;
 mod threads;
@@ -99,6 +100,7 @@ impl kernel::Module for Test {
             15 => osd_contract::ost(&mut Store::open(true)?, LESS)?,
             16 => threads::check(40)?,
             17 => memory::check(2000)?,
+            18 => faults::commit()?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
