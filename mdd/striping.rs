@@ -22,12 +22,17 @@ impl Layouts for Lod {
         Lod::directory_default(self, user)
     }
 
-    fn plan_destroy(&self, _: &mut Plan, ea: &[u8]) -> Result<KBox<dyn Updates>> {
-        Ok(KBox::new(self.destroy(ea)?, GFP_KERNEL)?)
+    fn plan_destroy(&self, plan: &mut Plan, ea: &[u8]) -> Result<KBox<dyn Updates>> {
+        Ok(KBox::new(self.destroy(plan, ea)?, GFP_KERNEL)?)
     }
 
-    fn plan_set_owner(&self, _: &mut Plan, ea: &[u8], owner: &Owner) -> Result<KBox<dyn Updates>> {
-        Ok(KBox::new(self.set_owner(ea, *owner)?, GFP_KERNEL)?)
+    fn plan_set_owner(
+        &self,
+        plan: &mut Plan,
+        ea: &[u8],
+        owner: &Owner,
+    ) -> Result<KBox<dyn Updates>> {
+        Ok(KBox::new(self.set_owner(plan, ea, *owner)?, GFP_KERNEL)?)
     }
 }
 

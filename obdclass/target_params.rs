@@ -172,6 +172,14 @@ pub(crate) fn osp(osp: &Arc<Osp>) -> Result<ParamDir> {
     let o = osp.clone();
     show_number(&dir, "sync_changes", move || Ok(o.pending_changes().into()))?;
     let o = osp.clone();
+    show_number(&dir, "destroys_in_flight", move || {
+        Ok(o.pending_destroys().into())
+    })?;
+    let o = osp.clone();
+    show_number(&dir, "old_sync_processed", move || {
+        Ok(o.old_changes_sent().into())
+    })?;
+    let o = osp.clone();
     show(&dir, "ost_conn_uuid", move |out| match o.peer() {
         Some(nid) => line(out, format_args!("{nid}")),
         None => line(out, format_args!("<none>")),

@@ -103,6 +103,11 @@ impl Journal for Txn {
         s.plan_write(p, own(s, o)?, off, len)
     }
 
+    fn plan_append(&mut self, o: &ObjectRef, len: usize) -> Result {
+        let (s, p) = self.plan()?;
+        s.plan_append(p, own(s, o)?, len)
+    }
+
     fn plan_record(&mut self, o: &ObjectRef) -> Result {
         let (s, p) = self.plan()?;
         s.plan_record(p, own(s, o)?)

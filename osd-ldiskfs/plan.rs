@@ -129,11 +129,26 @@ impl Store {
         if o.exists() {
             let credits = o.with_blocks(|b| Ok(b.credits(off, len)))?;
             plan.more(credits);
-        } else {
-            let blocks = len.div_ceil(self.device().mount().block_size()) + 1;
-            let each = self.device().mount().credits(Credits::Append, 0);
-            plan.more(each.saturating_mul(u32::try_from(blocks)?));
+            return Ok(());
         }
+        self.plan_blocks(plan, len)
+    }
+
+    /// Plans a write through the journal behind the end.
+    pub(crate) fn plan_append(&self, plan: &mut Plan, o: &Object, len: usize) -> Result {
+        // Opened before the transaction, if it is there.
+        if o.exists() {
+            o.with_blocks(|_| Ok(()))?;
+            plan.credits(Credits::Attr, 0);
+        }
+        self.plan_blocks(plan, len)
+    }
+
+    /// Credits for `len` bytes of new blocks, somewhere.
+    fn plan_blocks(&self, plan: &mut Plan, len: usize) -> Result {
+        let blocks = len.div_ceil(self.device().mount().block_size()) + 1;
+        let each = self.device().mount().credits(Credits::Append, 0);
+        plan.more(each.saturating_mul(u32::try_from(blocks)?));
         Ok(())
     }
 

@@ -27,6 +27,7 @@ pub trait Journal {
     fn plan_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result;
     fn plan_xattr(&mut self, o: &ObjectRef, len: usize) -> Result;
     fn plan_write(&mut self, o: &ObjectRef, off: u64, len: usize) -> Result;
+    fn plan_append(&mut self, o: &ObjectRef, len: usize) -> Result;
     fn plan_record(&mut self, o: &ObjectRef) -> Result;
     fn start(&mut self) -> Result;
 
@@ -108,6 +109,12 @@ impl Plan {
     /// Small content will be written.
     pub fn write(&mut self, o: &ObjectRef, off: u64, len: usize) -> Result {
         self.0.plan_write(o, off, len)
+    }
+
+    /// Small content will be written in one piece where the file ends by then: others may make it
+    /// longer meanwhile.
+    pub fn append(&mut self, o: &ObjectRef, len: usize) -> Result {
+        self.0.plan_append(o, len)
     }
 
     /// A record of an index will be inserted, changed or deleted, or an index made.

@@ -3,11 +3,13 @@
 //! Changes to objects that follow changes to files: destroys and new owners (`ost.md` 13.4). They
 //! are sent when the MDT's transaction is on disk, and kept until the OST has them on its disk.
 
+use crate::catalog::{Catalog, ChangeLog, Room};
 use crate::queue::{Chain, Link};
 use crate::requests;
 use crate::state::State;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
+use osd::{Plan, Transaction};
 use ptlrpc::call::Outcome;
 use ptlrpc::import::Import;
 use wire::fid::Fid;
@@ -52,6 +54,16 @@ pub(crate) struct Change {
     transno: u64,
 }
 
+impl Change {
+    pub(crate) fn new(fid: Fid, op: Op) -> Change {
+        Change {
+            fid,
+            op,
+            transno: 0,
+        }
+    }
+}
+
 /// A request in flight.
 struct Slot {
     link: KBox<Link>,
@@ -82,6 +94,11 @@ pub(crate) struct Changes {
     count: Atomic<u32>,
     /// Destroys among them.
     destroys: Atomic<u32>,
+    catalog: Arc<Catalog>,
+    /// What earlier lives left has been sent.
+    old_sent: Atomic<bool>,
+    /// It was said that changes are not recorded.
+    complained: Atomic<bool>,
     #[pin]
     shared: SpinLock<Shared>,
     #[pin]
@@ -91,6 +108,8 @@ pub(crate) struct Changes {
 /// Changes that a transaction will bring about.
 pub struct Ticket {
     changes: Arc<Changes>,
+    /// Where they are recorded, if there is room for it.
+    room: Option<Room>,
     chain: Chain,
 }
 
@@ -103,6 +122,27 @@ impl Drop for Ticket {
 }
 
 impl Ticket {
+    /// Plans for [`Ticket::record`].
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EFBIG`: too many for one transaction.
+    pub fn plan(&self, plan: &mut Plan) -> Result {
+        match &self.room {
+            Some(room) => room.plan(plan, self.chain.iter().count()),
+            None => Ok(()),
+        }
+    }
+
+    /// Records the changes: they outlive a crash if `tx` does. On a full store that may not be
+    /// possible; files can be removed all the same.
+    pub fn record(&mut self, tx: &mut Transaction) {
+        let Some(room) = &self.room else { return };
+        let done = self.chain.try_for_each(|link| room.add(tx, link));
+        self.changes.recorded(done);
+        // Nothing is added any more.
+        self.room = None;
+    }
+
     /// The transaction is on disk: the changes are to be sent. For commit callbacks; it does not
     /// sleep.
     pub fn enqueue(mut self) {
@@ -116,11 +156,14 @@ impl Ticket {
 }
 
 impl Changes {
-    pub(crate) fn new() -> Result<Arc<Changes>> {
+    pub(crate) fn new(catalog: Arc<Catalog>) -> Result<Arc<Changes>> {
         Arc::pin_init(
             pin_init!(Changes {
                 count: Atomic::<u32>::new(0),
                 destroys: Atomic::<u32>::new(0),
+                catalog,
+                old_sent: Atomic::<bool>::new(false),
+                complained: Atomic::<bool>::new(false),
                 shared <- new_spinlock!(Shared {
                     incoming: Chain::new(),
                     slots: [const { None }; IN_FLIGHT],
@@ -134,7 +177,7 @@ impl Changes {
         )
     }
 
-    /// Plans for changes to `objects`.
+    /// Plans for changes to `objects`. Not in a transaction.
     ///
     /// # Errors
     /// `EINPROGRESS`: too many wait already. `ENOMEM`.
@@ -143,26 +186,53 @@ impl Changes {
         objects: impl Iterator<Item = Fid>,
         op: Op,
     ) -> Result<Ticket> {
+        let room = match self.catalog.room() {
+            Ok(room) => Some(room),
+            Err(e) if e == ENOMEM => return Err(e),
+            Err(e) => {
+                self.recorded(Err(e));
+                None
+            }
+        };
         let mut ticket = Ticket {
             changes: self.clone(),
+            room,
             chain: Chain::new(),
         };
         for fid in objects {
             if self.count.load(Relaxed) >= MAX_CHANGES {
                 return Err(EINPROGRESS);
             }
-            let link = Link::new(Change {
-                fid,
-                op,
-                transno: 0,
-            })?;
-            self.count.fetch_add(1, Relaxed);
-            if op == Op::Destroy {
-                self.destroys.fetch_add(1, Relaxed);
-            }
+            let link = Link::new(fid, op)?;
+            self.counted(&link.change);
             ticket.chain.push(link);
         }
         Ok(ticket)
+    }
+
+    /// Complains when changes are not recorded, once.
+    fn recorded(&self, done: Result) {
+        match done {
+            Err(e) => {
+                if !self.complained.xchg(true, Relaxed) {
+                    let ost = self.catalog.ost_index();
+                    pr_err!(
+                        "changes for OST {:04x} are not recorded, a crash loses them: {:?}\n",
+                        ost,
+                        e
+                    );
+                }
+            }
+            Ok(()) if self.complained.load(Relaxed) => self.complained.store(false, Relaxed),
+            Ok(()) => {}
+        }
+    }
+
+    fn counted(&self, c: &Change) {
+        self.count.fetch_add(1, Relaxed);
+        if c.op == Op::Destroy {
+            self.destroys.fetch_add(1, Relaxed);
+        }
     }
 
     /// The change is over, in one way or another.
@@ -178,9 +248,14 @@ impl Changes {
         self.count.load(Relaxed)
     }
 
-    /// Whether space will come free on the OST.
-    pub(crate) fn has_destroys(&self) -> bool {
-        self.destroys.load(Relaxed) > 0
+    /// How many of them will give space back on the OST.
+    pub(crate) fn destroys(&self) -> u32 {
+        self.destroys.load(Relaxed)
+    }
+
+    /// Whether what earlier lives left has been sent.
+    pub(crate) fn old_sent(&self) -> bool {
+        self.old_sent.load(Relaxed)
     }
 
     /// What became of the connection.
@@ -227,6 +302,10 @@ pub(crate) struct Sender {
     /// Done, not on the OST's disk yet, the latest on top.
     done: Chain,
     uncommitted: u32,
+    /// Over, and still on our disk.
+    over: Chain,
+    /// Logs of earlier lives, the next one last. What is new waits for them.
+    old: KVec<Arc<ChangeLog>>,
     /// What was on the OST's disk at the latest look.
     committed: u64,
 }
@@ -237,8 +316,8 @@ impl Sender {
         import: &Arc<Import>,
         name: KVVec<u8>,
         state: &Arc<State>,
-    ) -> Sender {
-        Sender {
+    ) -> Result<Sender> {
+        Ok(Sender {
             changes: changes.clone(),
             import: import.clone(),
             state: state.clone(),
@@ -248,15 +327,19 @@ impl Sender {
             retry_at: Instant::now(),
             done: Chain::new(),
             uncommitted: 0,
+            over: Chain::new(),
+            old: changes.catalog.old()?,
             committed: 0,
-        }
+        })
     }
 
     /// The thread.
     pub(crate) fn run(mut self) {
         loop {
+            self.load();
             let (again, committed) = self.collect();
             self.settle(again, committed);
+            self.changes.catalog.cancel(&mut self.over);
             if self.refused_due() {
                 let refused = self.refused.take();
                 self.ready.push_all(refused);
@@ -267,21 +350,40 @@ impl Sender {
             }
         }
         let mut left = 0u32;
-        for mut chain in [self.ready.take(), self.refused.take()] {
+        for mut chain in [self.ready.take(), self.refused.take(), self.done.take()] {
             while let Some(l) = chain.pop() {
                 self.changes.forget(&l.change);
                 left += 1;
             }
         }
-        while let Some(l) = self.done.pop() {
-            self.changes.forget(&l.change);
-        }
+        self.changes.catalog.cancel(&mut self.over);
+        self.changes.catalog.close();
         if left > 0 {
-            pr_warn!(
-                "{}: {} changes to objects are not made: objects stay without a file\n",
+            pr_info!(
+                "{}: {} changes to objects are left for the next start\n",
                 self.name(),
                 left
             );
+        }
+    }
+
+    /// Takes what an earlier life left, when there is nothing else of it.
+    fn load(&mut self) {
+        while self.ready.is_empty() {
+            let Some(log) = self.old.pop() else { return };
+            let loaded = self.changes.catalog.load(&log);
+            match loaded {
+                Ok(chain) => self.ready = chain,
+                Err(e) => pr_err!("{}: changes of an earlier life: {:?}\n", self.name(), e),
+            }
+            for c in self.ready.iter() {
+                self.changes.counted(c);
+            }
+            if self.ready.is_empty() {
+                if let Err(e) = self.changes.catalog.remove_if_over(&log) {
+                    pr_err!("{}: an empty log of changes: {:?}\n", self.name(), e);
+                }
+            }
         }
     }
 
@@ -302,8 +404,11 @@ impl Sender {
                     *to = slot.take();
                 }
             }
-            let incoming = match self.ready.is_empty() {
-                true => shared.incoming.take(),
+            let incoming = match self.ready.is_empty() && self.old.is_empty() {
+                true => {
+                    self.changes.old_sent.store(true, Relaxed);
+                    shared.incoming.take()
+                }
                 false => Chain::new(),
             };
             let again = core::mem::take(&mut shared.again);
@@ -327,35 +432,37 @@ impl Sender {
         };
         let gone = answer.status == ENOENT.to_errno();
         if answer.status < 0 && !gone {
-            pr_info!(
-                "{}: {} of {}: {:?}, tried again later\n",
-                self.name(),
-                match link.change.op {
-                    Op::Destroy => "destroy",
-                    Op::Owner(_) => "setattr",
-                },
-                link.change.fid,
-                Error::from_errno(answer.status)
-            );
             if self.refused.is_empty() {
+                // Once for all that follow.
+                pr_info!(
+                    "{}: {} of {}: {:?}, tried again later\n",
+                    self.name(),
+                    match link.change.op {
+                        Op::Destroy => "destroy",
+                        Op::Owner(_) => "setattr",
+                    },
+                    link.change.fid,
+                    Error::from_errno(answer.status)
+                );
                 self.retry_at = Instant::now() + RETRY;
             }
             return self.refused.push(link);
         }
         if gone || answer.transno == 0 {
-            return self.finish(&link.change);
+            return self.finish(link);
         }
         link.change.transno = answer.transno;
         self.uncommitted += 1;
         self.done.push(link);
     }
 
-    fn finish(&self, c: &Change) {
-        self.changes.forget(c);
-        if c.op == Op::Destroy {
+    fn finish(&mut self, link: KBox<Link>) {
+        self.changes.forget(&link.change);
+        if link.change.op == Op::Destroy {
             // If the OST was full, it may not be any more.
             self.state.space_came_free();
         }
+        self.over.push(link);
     }
 
     /// Forgets what the OST has on disk. After a new connection the rest is sent again: the OST
@@ -371,7 +478,7 @@ impl Sender {
         while let Some(l) = done.pop() {
             if l.change.transno <= committed {
                 self.uncommitted -= 1;
-                self.finish(&l.change);
+                self.finish(l);
             } else if again {
                 self.uncommitted -= 1;
                 self.ready.push(l);
@@ -442,15 +549,15 @@ impl Sender {
         let mut slots = shared.slots.iter().flatten();
         let answered = slots.any(|s| s.outcome.is_some());
         let in_flight = shared.slots.iter().any(Option::is_some);
-        let to_send = !self.ready.is_empty() || !shared.incoming.is_empty();
+        let more = !shared.incoming.is_empty() || !self.old.is_empty();
+        let to_send = !self.ready.is_empty() || more;
         if let (Some(until), false) = (shared.until, in_flight) {
             let all_sent = !to_send && self.refused.is_empty();
             if all_sent || !shared.connected || Instant::now() >= until {
                 return true;
             }
         }
-        let more = self.ready.is_empty() && !shared.incoming.is_empty();
-        if answered || shared.again || more {
+        if answered || shared.again || (self.ready.is_empty() && more) {
             return false;
         }
         let waiting = to_send || in_flight || !self.done.is_empty() || !self.refused.is_empty();

@@ -2,6 +2,7 @@
 
 //! An MDT's connection to an OST.
 
+use crate::catalog::Catalog;
 use crate::changes::{Changes, Op, Owner, Sender, Ticket};
 use crate::last_used::LastUsed;
 use crate::pool::{Empty, Pool};
@@ -102,7 +103,7 @@ impl Osp {
         let last_used = LastUsed::open(&config.osd, ost_index)?;
         let (seq, used) = start_point(&last_used, ost_index, config.mdt_index)?;
         let state = State::new(Pool::new(ost_index, seq, used))?;
-        let changes = Changes::new()?;
+        let changes = Changes::new(Catalog::open(&config.osd, ost_index)?)?;
         let events = Events {
             state: state.clone(),
             changes: changes.clone(),
@@ -160,7 +161,7 @@ impl Osp {
         let (ost, mdt) = (self.index, mdt_index);
         let h = kapi::thread::spawn(format_args!("osp-pre-{ost}-{mdt}"), move || work.run())?;
         self.threads.lock().push(h, GFP_KERNEL)?;
-        let sender = Sender::new(&self.changes, &self.import, self.copy_name()?, &self.state);
+        let sender = Sender::new(&self.changes, &self.import, self.copy_name()?, &self.state)?;
         let h = kapi::thread::spawn(format_args!("osp-syn-{ost}-{mdt}"), move || sender.run())?;
         self.threads.lock().push(h, GFP_KERNEL)?;
         Ok(())
@@ -245,6 +246,16 @@ impl Osp {
         self.changes.len()
     }
 
+    /// Destroys among [`Osp::pending_changes`].
+    pub fn pending_destroys(&self) -> u32 {
+        self.changes.destroys()
+    }
+
+    /// Whether the changes that earlier lives of the MDT left have been sent.
+    pub fn old_changes_sent(&self) -> bool {
+        self.changes.old_sent()
+    }
+
     /// The space as it was some seconds ago, `os_fprecreated` filled in; `None` if the OST was
     /// never heard.
     pub fn statfs(&self) -> Option<ObdStatfs> {
@@ -297,7 +308,7 @@ impl Osp {
                 Err(Empty::ForNow) => {}
             }
             if inner.status == Some(ENOSPC) {
-                if !self.changes.has_destroys() {
+                if self.changes.destroys() == 0 {
                     return Err(ENOSPC);
                 }
                 if commit {

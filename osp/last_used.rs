@@ -21,7 +21,8 @@ pub(crate) struct LastUsed {
     order: Mutex<()>,
 }
 
-fn open(osd: &Arc<dyn Device>, oid: u32) -> Result<ObjectRef> {
+/// A file of the MDT for all OSTs; it is made if it is not there.
+pub(crate) fn open_file(osd: &Arc<dyn Device>, oid: u32) -> Result<ObjectRef> {
     let file = osd.object(&Fid::local(oid))?;
     if file.exists() {
         return Ok(file);
@@ -56,8 +57,8 @@ impl LastUsed {
     /// # Errors
     /// `EIO`, `ENOSPC`, `ENOMEM`.
     pub(crate) fn open(osd: &Arc<dyn Device>, ost_index: u16) -> Result<Arc<LastUsed>> {
-        let ids = open(osd, oid::LOV_OBJID)?;
-        let seqs = open(osd, oid::LOV_OBJSEQ)?;
+        let ids = open_file(osd, oid::LOV_OBJID)?;
+        let seqs = open_file(osd, oid::LOV_OBJSEQ)?;
         Arc::pin_init(
             pin_init!(LastUsed {
                 osd: osd.clone(),

@@ -8,11 +8,12 @@
 //! belongs to no file and is destroyed. What becomes of objects later, their end and their owners, goes
 //! to the OST once the transaction of the MDT is on disk.
 //!
-//! A change that waits here is in memory only. A clean stop sends it; when the MDT crashes before
-//! it was sent and committed by the OST, the object stays where it is, without a file.
+//! A change that waits is recorded in the transaction that it follows; what the OST had not on its
+//! disk when the MDT ended is sent once more in its next life.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod changes;
 mod device;
 mod last_used;
@@ -20,6 +21,7 @@ mod lwp;
 mod pool;
 mod precreate;
 mod queue;
+mod records;
 mod requests;
 mod space;
 mod state;

@@ -3,12 +3,16 @@
 //! Chains of changes: they are put together from memory that was there before, so that a commit
 //! callback can queue a change and cannot fail.
 
-use crate::changes::Change;
+use crate::catalog::ChangeLog;
+use crate::changes::{Change, Op};
 use kapi::prelude::*;
+use wire::fid::Fid;
 
 /// A change in a chain.
 pub(crate) struct Link {
     pub(crate) change: Change,
+    /// Where it is on disk.
+    pub(crate) record: Option<(Arc<ChangeLog>, u32)>,
     next: Option<KBox<Link>>,
 }
 
@@ -17,8 +21,13 @@ impl Link {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn new(change: Change) -> Result<KBox<Link>> {
-        Ok(KBox::new(Link { change, next: None }, GFP_KERNEL)?)
+    pub(crate) fn new(fid: Fid, op: Op) -> Result<KBox<Link>> {
+        let link = Link {
+            change: Change::new(fid, op),
+            record: None,
+            next: None,
+        };
+        Ok(KBox::new(link, GFP_KERNEL)?)
     }
 }
 
@@ -57,6 +66,30 @@ impl Chain {
 
     pub(crate) fn take(&mut self) -> Chain {
         core::mem::take(self)
+    }
+
+    /// Takes the last one out, if it is recorded in `log`. Returns its index there.
+    pub(crate) fn pop_record(&mut self, log: &Arc<ChangeLog>) -> Option<u32> {
+        let (in_log, index) = self.head.as_ref()?.record.as_ref()?;
+        if !Arc::ptr_eq(in_log, log) {
+            return None;
+        }
+        let index = *index;
+        self.pop();
+        Some(index)
+    }
+
+    /// Calls `f` for each one.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub(crate) fn try_for_each(&mut self, mut f: impl FnMut(&mut Link) -> Result) -> Result {
+        let mut at = self.head.as_deref_mut();
+        while let Some(link) = at {
+            f(link)?;
+            at = link.next.as_deref_mut();
+        }
+        Ok(())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Change> {

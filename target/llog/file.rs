@@ -20,6 +20,8 @@ pub struct LogKind<'a> {
     pub flags: LlogFlags,
     /// `llh_tgtuuid`: that of a log on disk is this one, or none.
     pub uuid: &'a [u8],
+    /// A new log's record in its catalog; 0 if it has no catalog.
+    pub slot: u32,
 }
 
 impl LogKind<'static> {
@@ -27,6 +29,7 @@ impl LogKind<'static> {
     pub const CONFIG: LogKind<'static> = LogKind {
         flags: LlogFlags::IS_PLAIN,
         uuid: wire::llog::CONFIG_UUID,
+        slot: 0,
     };
 }
 
@@ -43,7 +46,7 @@ struct State {
     head: Head,
     /// Bytes of the file; 0: the header is not there yet.
     end: u64,
-    /// A write failed: what is in memory may not be what is on disk.
+    /// A write of the header failed: what is in memory may not be what is on disk.
     broken: bool,
 }
 
@@ -63,22 +66,22 @@ impl Log {
     /// `EINVAL`: it is no log, or of another kind; `ENOENT`, `EIO`, `ENOMEM`.
     pub fn open(file: &ObjectRef, kind: LogKind<'_>) -> Result<Arc<Log>> {
         let found = Head::read(file)?;
-        let end = file.attr()?.size;
-        let head = match found {
+        let size = file.attr()?.size;
+        let (head, end) = match found {
             Some(head) => {
                 let h = head.get()?;
                 let kinds = LlogFlags::IS_CAT | LlogFlags::IS_PLAIN;
                 let uuid = wire::text::get(&h.llh_tgtuuid);
                 if h.flags() & kinds != kind.flags & kinds
                     || !(uuid.is_empty() || uuid == kind.uuid)
-                    || end % 8 != 0
+                    || size % 8 != 0
                 {
                     pr_err!("{}: not the log that is expected there\n", file.fid());
                     return Err(EINVAL);
                 }
-                head
+                (head, size)
             }
-            None => Head::new(kind.flags, kind.uuid)?,
+            None => (Head::new(kind.flags, kind.uuid, kind.slot)?, 0),
         };
         Arc::pin_init(
             pin_init!(Log {
@@ -129,16 +132,37 @@ impl Log {
         plan.write(&self.file, from, len)
     }
 
+    /// Plans for `n` records of `len` bytes to be appended one by one, among those of others.
+    ///
+    /// # Errors
+    /// Those of planning.
+    pub fn plan_each(&self, plan: &mut Plan, n: usize, len: usize) -> Result {
+        // A pad may go before each, which is not much longer.
+        let len = len.saturating_mul(2) + LLOG_MIN_REC_SIZE;
+        plan.write(&self.file, 0, LLOG_MIN_CHUNK_SIZE)?;
+        (0..n).try_for_each(|_| plan.append(&self.file, len))
+    }
+
     /// Appends a record of type `kind`. `rec` is all of it: head and tail are filled in, between
     /// them is the payload. Returns its index.
     ///
     /// # Errors
-    /// `ENOSPC`: the log, or the store, is full. `EINVAL`: no record has this length. `EIO`: an
-    /// earlier change failed.
+    /// `ENOSPC`: the log, or the store, is full; nothing has changed. `EINVAL`: no record of this
+    /// log has this length. `EIO`: this change of the header failed, or an earlier one.
     pub fn append(&self, tx: &mut Transaction, kind: u32, rec: &mut [u8]) -> Result<u32> {
         let mut st = self.state.lock();
+        if st.broken {
+            return Err(EIO);
+        }
         let pad = st.pad_before(rec.len())?;
-        st.change(|st| st.append(tx, &self.file, kind, rec, pad))
+        let (index, end) = st.write_record(tx, &self.file, kind, rec, pad)?;
+        st.change(|st| st.count_record(tx, &self.file, index, rec.len(), end))?;
+        Ok(index)
+    }
+
+    /// Whether nothing can be appended since a change of the header failed.
+    pub fn is_broken(&self) -> bool {
+        self.state.lock().broken
     }
 
     /// Whether `records` more find indices, pads between them.
@@ -177,35 +201,49 @@ impl Log {
         plan.write(&self.file, 0, LLOG_MIN_CHUNK_SIZE)
     }
 
-    /// Lets a record not count any more. Returns how many do.
+    /// Lets records not count any more, those of them that do.
     ///
     /// # Errors
-    /// `ENOENT`: it does not count.
-    pub fn cancel(&self, tx: &mut Transaction, index: u32) -> Result<u32> {
+    /// `EIO`: this change of the header failed, or an earlier one.
+    pub fn cancel(&self, tx: &mut Transaction, indices: &[u32]) -> Result {
         let mut st = self.state.lock();
-        if index == 0 || !st.head.get()?.is_set(index) {
-            return Err(ENOENT);
-        }
         st.change(|st| {
             let h = st.head.get_mut()?;
-            h.clear_bit(index);
-            let count = h.llh_count.get().saturating_sub(1).max(1);
-            h.llh_count.set(count);
-            for (at, bytes) in st.head.pieces(index)? {
-                tx.write(&self.file, at, bytes)?;
+            let cleared = |i: &&u32| **i != 0 && h.clear_bit(**i);
+            let n = u32::try_from(indices.iter().filter(cleared).count())?;
+            if n == 0 {
+                return Ok(());
             }
-            Ok(count - 1)
+            let count = h.llh_count.get().saturating_sub(n).max(1);
+            h.llh_count.set(count);
+            let mut before = None;
+            for i in indices.iter().filter(|i| **i <= LLOG_MAX_INDEX) {
+                let (at, bytes) = st.head.word(*i)?;
+                // Neighbours share a word.
+                if before != Some(at) {
+                    tx.write(&self.file, at, bytes)?;
+                }
+                before = Some(at);
+            }
+            let [(at, bytes), ..] = st.head.pieces(0)?;
+            tx.write(&self.file, at, bytes)
         })
     }
 
-    /// Calls `f` for the records that count, from index `from` on. Not in a transaction.
+    /// Calls `f` for the records that count, from index `from` on, in the order of their places.
+    /// Not in a transaction.
     ///
     /// # Errors
     /// `EIO`: the log is damaged. Those of `f`.
     pub fn for_each(&self, from: u32, f: &mut dyn FnMut(&Found<'_>) -> Result<Walk>) -> Result {
         let (end, last) = {
             let st = self.state.lock();
-            (st.end, st.head.get()?.last_index())
+            let h = st.head.get()?;
+            // In a catalog that began anew at its front, older records are behind the last one.
+            match h.flags().contains(LlogFlags::IS_CAT) {
+                true => (st.end, LLOG_MAX_INDEX),
+                false => (st.end, h.last_index()),
+            }
         };
         let counts = |index: u32| -> Result<bool> {
             let st = self.state.lock();
@@ -298,42 +336,62 @@ impl State {
         Ok(pad)
     }
 
-    fn append(
+    /// Writes a record behind the end, where it does not count yet. Returns its index, and the end
+    /// that the file has then.
+    fn write_record(
         &mut self,
         tx: &mut Transaction,
         file: &ObjectRef,
         kind: u32,
         rec: &mut [u8],
         pad: usize,
-    ) -> Result<u32> {
+    ) -> Result<(u32, u64)> {
         if self.end == 0 {
             tx.write(file, 0, self.head.as_bytes())?;
             self.end = CHUNK;
         }
-        let mut last = self.head.get()?.last_index();
-        if pad != 0 {
-            last += 1;
-            let mut bytes = KVVec::from_elem(0u8, pad, GFP_NOFS)?;
-            frame(&mut bytes, rec_type::PAD, last).map_err(|_| EIO)?;
-            tx.write(file, self.end, &bytes)?;
-            self.end += pad as u64;
+        let h = self.head.get()?;
+        if h.flags().contains(LlogFlags::IS_FIXSIZE)
+            && h.llh_size.get() != 0
+            && h.llh_size.get() as usize != rec.len()
+        {
+            return Err(EINVAL);
         }
-        let (index, len) = (last + 1, rec.len());
+        let index = h.last_index() + 1 + u32::from(pad != 0);
         frame(rec, kind, index).map_err(|_| EINVAL)?;
-        // Before the header: who reads meanwhile finds the record where its bit is set.
-        tx.write(file, self.end, rec)?;
-        self.end += len as u64;
+        let end = self.end + (pad + rec.len()) as u64;
+        if pad == 0 {
+            tx.write(file, self.end, rec)?;
+            return Ok((index, end));
+        }
+        let mut bytes = KVVec::from_elem(0u8, pad, GFP_NOFS)?;
+        frame(&mut bytes, rec_type::PAD, index - 1).map_err(|_| EIO)?;
+        bytes.extend_from_slice(rec, GFP_NOFS)?;
+        // At once: a pad without its record would take an index that the header does not know.
+        tx.write(file, self.end, &bytes)?;
+        Ok((index, end))
+    }
+
+    /// Lets a record count that was written. Not before: who reads meanwhile finds the record where
+    /// its bit is set.
+    fn count_record(
+        &mut self,
+        tx: &mut Transaction,
+        file: &ObjectRef,
+        index: u32,
+        len: usize,
+        end: u64,
+    ) -> Result {
+        self.end = end;
         let size = u32::try_from(len)?;
         let h = self.head.get_mut()?;
         h.set_bit(index);
         h.llh_count.set(h.llh_count.get().saturating_add(1));
-        if !h.flags().contains(LlogFlags::IS_FIXSIZE) {
-            let smallest = match h.llh_size.get() {
-                0 => size,
-                n => n.min(size),
-            };
-            h.llh_size.set(smallest);
-        }
+        let smallest = match h.llh_size.get() {
+            0 => size,
+            n => n.min(size),
+        };
+        h.llh_size.set(smallest);
         h.llh_tail = LlogRecTail {
             lrt_len: h.llh_tail.lrt_len,
             lrt_index: index.into(),
@@ -341,6 +399,6 @@ impl State {
         for (at, bytes) in self.head.pieces(index)? {
             tx.write(file, at, bytes)?;
         }
-        Ok(index)
+        Ok(())
     }
 }

@@ -11,32 +11,33 @@ use zerocopy::{FromBytes, IntoBytes};
 pub(super) struct Head(KVVec<u8>);
 
 impl Head {
-    /// That of an empty log.
-    pub(super) fn new(flags: LlogFlags, uuid: &[u8]) -> Result<Head> {
+    /// That of an empty log, which is record `slot` of its catalog, if it has one.
+    pub(super) fn new(flags: LlogFlags, uuid: &[u8], slot: u32) -> Result<Head> {
         let mut head = Head(KVVec::from_elem(0, LLOG_MIN_CHUNK_SIZE, GFP_KERNEL)?);
         let now = kapi::time::real().as_secs();
-        head.get_mut()?.init(flags, now, uuid).map_err(|_| EINVAL)?;
+        let h = head.get_mut()?;
+        h.init(flags, now, uuid).map_err(|_| EINVAL)?;
+        h.llh_cat_idx.set(slot);
         Ok(head)
     }
 
-    /// That of a file; none if the file is empty.
+    /// That of a file; none if the file ends before it would.
     ///
     /// # Errors
     /// `EINVAL`: it is none.
     pub(super) fn read(file: &ObjectRef) -> Result<Option<Head>> {
         let mut bytes = KVVec::from_elem(0, LLOG_MIN_CHUNK_SIZE, GFP_KERNEL)?;
         let n = file.read(0, &mut bytes)?;
-        if n == 0 {
+        if n < bytes.len() {
             return Ok(None);
         }
-        let good = n == bytes.len()
-            && LlogLogHdr::parse(&bytes).is_ok_and(|h| {
-                let kinds = LlogFlags::IS_CAT | LlogFlags::IS_PLAIN;
-                h.is_set(0)
-                    && h.llh_count.get() > 0
-                    && h.last_index() <= LLOG_MAX_INDEX
-                    && (h.flags() & kinds).bits().count_ones() == 1
-            });
+        let good = LlogLogHdr::parse(&bytes).is_ok_and(|h| {
+            let kinds = LlogFlags::IS_CAT | LlogFlags::IS_PLAIN;
+            h.is_set(0)
+                && h.llh_count.get() > 0
+                && h.last_index() <= LLOG_MAX_INDEX
+                && (h.flags() & kinds).bits().count_ones() == 1
+        });
         if !good {
             pr_err!("{}: the header of the log is damaged\n", file.fid());
             return Err(EINVAL);
@@ -63,13 +64,18 @@ impl Head {
     /// What a change of record `index` changes of the header: pieces and where they belong.
     pub(super) fn pieces(&self, index: u32) -> Result<[(u64, &[u8]); 3]> {
         let h = self.get()?;
-        let word = LlogLogHdr::bitmap_word_offset(index);
         let tail = LLOG_MIN_CHUNK_SIZE - h.llh_tail.as_bytes().len();
-        let part = |from: usize, len: usize| self.0.get(from..from + len).ok_or(EIO);
+        let head = self.0.get(..wire::llog::LLOG_HEAD_SIZE).ok_or(EIO)?;
         Ok([
-            (0, part(0, wire::llog::LLOG_HEAD_SIZE)?),
-            (word as u64, part(word, 4)?),
+            (0, head),
+            self.word(index)?,
             (tail as u64, h.llh_tail.as_bytes()),
         ])
+    }
+
+    /// The piece of the bitmap that tells of record `index`, and where it belongs.
+    pub(super) fn word(&self, index: u32) -> Result<(u64, &[u8])> {
+        let at = LlogLogHdr::bitmap_word_offset(index);
+        Ok((at as u64, self.0.get(at..at + 4).ok_or(EIO)?))
     }
 }

@@ -63,6 +63,9 @@ pub(super) fn first_chunk(file: &ObjectRef, end: u64, index: u32) -> Result<Opti
     if chunks == 0 {
         return Ok(None);
     }
+    if index <= 1 {
+        return Ok(Some(CHUNK));
+    }
     let (mut low, mut high) = (0, chunks);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
@@ -94,8 +97,8 @@ impl Reader {
         let asked = flags & kinds;
         let Some(head) = Head::read(&self.file)? else {
             return match asked.is_empty() {
-                true => Head::new(LlogFlags::IS_PLAIN, b""),
-                false => Head::new(asked, b""),
+                true => Head::new(LlogFlags::IS_PLAIN, b"", 0),
+                false => Head::new(asked, b"", 0),
             };
         };
         if !asked.is_empty() && (head.get()?.flags() & kinds) != asked {

@@ -314,6 +314,12 @@ impl Journal for Running {
         Ok(())
     }
 
+    fn plan_append(&mut self, o: &ObjectRef, _: usize) -> Result {
+        let end = o.attr().map_or(0, |a| a.size);
+        self.plan(o).writes.push((end, u64::MAX));
+        Ok(())
+    }
+
     fn plan_record(&mut self, o: &ObjectRef) -> Result {
         self.plan(o).records += 1;
         Ok(())

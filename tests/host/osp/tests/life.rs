@@ -93,8 +93,11 @@ impl Mdt {
         fid
     }
 
-    fn after(&self, t: Ticket) {
-        let mut tx = self.dev.plan().unwrap().start().unwrap();
+    fn after(&self, mut t: Ticket) {
+        let mut plan = self.dev.plan().unwrap();
+        t.plan(&mut plan).unwrap();
+        let mut tx = plan.start().unwrap();
+        t.record(&mut tx);
         let call = move |r: Result| {
             if r.is_ok() {
                 t.enqueue();
@@ -308,6 +311,54 @@ fn a_stop_sends_what_waits() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// Names in `O/1`: logs.
+fn logs(m: &Mdt) -> usize {
+    // Numbers are given one after the other.
+    let log = |n| m.dev.object(&Fid::new(1, n)).unwrap();
+    (1..100).filter(|n| log(*n).exists()).count()
+}
+
+#[test]
+fn what_waits_outlives_the_mdt() {
+    let mut m = Mdt::up(12);
+    let files: Vec<_> = (0..200).map(|_| m.take()).collect();
+    m.ost.disk().refuse = Some(EIO);
+    let owner = Owner {
+        uid: Some(7),
+        gid: None,
+        projid: None,
+    };
+    let (gone, kept) = files.split_at(150);
+    m.after(m.osp.set_owner(kept.iter().copied(), owner).unwrap());
+    for f in gone {
+        m.destroy(*f);
+    }
+    m.dev.commit_all();
+    // The OST does nothing for it, until another life of the MDT.
+    m.ost.stop();
+    until("that it is away", || !m.osp.view().active);
+    m.osp.stop();
+    m.ost.disk().refuse = None;
+    m.ost.start();
+    assert!(gone.iter().all(|f| m.exists(f)));
+    // The catalog, and the log.
+    assert_eq!(logs(&m), 2);
+    m.restart();
+    until("the destroys", || !gone.iter().any(|f| m.exists(f)));
+    until("the owners", || m.ost.disk().owners.len() == kept.len());
+    until("that all is forgotten", || m.osp.pending_changes() == 0);
+    until("the end of the old log", || logs(&m) == 1);
+    // In the next life there is nothing left to do.
+    let sent = |m: &Mdt| {
+        let log = m.ost.disk().log.clone();
+        log.iter().filter(|l| l.contains("destroy")).count()
+    };
+    let before = sent(&m);
+    m.restart();
+    m.take();
+    assert_eq!((sent(&m), m.osp.pending_changes()), (before, 0));
 }
 
 #[test]
