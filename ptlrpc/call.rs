@@ -114,17 +114,23 @@ pub struct Call {
     done: CondVar,
 }
 
+/// What a call is known by, and when it began.
+pub(crate) struct Birth {
+    pub(crate) xid: u64,
+    pub(crate) tag: u16,
+    pub(crate) now: Instant,
+}
+
 impl Call {
     pub(crate) fn new(
         import: &Arc<Import>,
-        xid: u64,
-        tag: u16,
+        birth: Birth,
         msg: Msg,
         options: CallOptions,
         bulk: Option<ClientBulk>,
         on_done: Option<KBox<dyn Once<Outcome>>>,
     ) -> Result<Arc<Call>> {
-        let now = Instant::now();
+        let Birth { xid, tag, now } = birth;
         let opc = msg.body().pb_opc.get();
         Arc::pin_init(
             try_pin_init!(Call {
@@ -225,11 +231,11 @@ impl Call {
         inner.deadline = inner.deadline.max(deadline);
     }
 
-    /// Sends it, for the first time or again. The import's lock is not held.
+    /// Sends it, for the first time or again, at the time `now`. The import's lock is not held.
     ///
     /// # Errors
     /// What the network says; the call stays where it was.
-    pub(crate) fn send(self: &Arc<Self>) -> Result {
+    pub(crate) fn send(self: &Arc<Self>, now: Instant) -> Result {
         let import = &self.import;
         let node = import.node();
         let link = import.link()?;
@@ -241,7 +247,6 @@ impl Call {
             .options
             .reply_portal
             .unwrap_or(import.config().reply_portal);
-        let now = Instant::now();
         let timeout = match self.options.timeout {
             Some(t) => t,
             None => import.request_timeout(now),

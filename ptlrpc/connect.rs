@@ -2,7 +2,7 @@
 
 //! Connecting: the request, and what its answer means (spec `ptlrpc.md` §11.3).
 
-use crate::call::{Call, CallOptions, Outcome, Phase};
+use crate::call::{Birth, Call, CallOptions, Outcome, Phase};
 use crate::import::{Import, State};
 use crate::message::Msg;
 use kapi::prelude::*;
@@ -97,11 +97,16 @@ impl Import {
             move |o: Outcome| import.connect_done(conn_cnt, o),
             GFP_KERNEL,
         )?;
-        let xid = self.node().next_xid();
-        let call = Call::new(self, xid, 0, msg, options, None, Some(done))?;
+        let birth = Birth {
+            xid: self.node().next_xid(),
+            tag: 0,
+            now: Instant::now(),
+        };
+        let (xid, now) = (birth.xid, birth.now);
+        let call = Call::new(self, birth, msg, options, None, Some(done))?;
         let node = RBTreeNode::new(xid, call.clone(), GFP_KERNEL)?;
         self.inner.lock().calls.insert(node);
-        if let Err(e) = call.send() {
+        if let Err(e) = call.send(now) {
             self.complete(&call, Err(e));
         }
         Ok(())
@@ -210,7 +215,7 @@ impl Import {
             }
         }
         for call in waiting {
-            self.transmit(&call);
+            self.transmit(&call, Instant::now());
         }
     }
 }

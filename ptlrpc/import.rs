@@ -3,7 +3,7 @@
 //! Imports: this node's side of a connection to a target (spec `ptlrpc.md` §11.3, `recovery.md`).
 
 use crate::bulk::ClientBulk;
-use crate::call::{Call, CallOptions, Outcome, Phase};
+use crate::call::{Birth, Call, CallOptions, Outcome, Phase};
 use crate::estimate::{request_timeout, Estimate};
 use crate::export::ClientUuid;
 use crate::message::Msg;
@@ -356,6 +356,7 @@ impl Import {
         } else {
             0
         };
+        let now = Instant::now();
         let enter = move || -> Result<Arc<Call>> {
             let mut inner = self.inner.lock();
             match inner.state {
@@ -367,10 +368,10 @@ impl Import {
             // Into the list as soon as it has its number: `last_xid` must never pass a call that
             // is still to be sent.
             let xid = self.node.next_xid();
-            let call = Call::new(self, xid, tag, msg, options, bulk, done)?;
+            let call = Call::new(self, Birth { xid, tag, now }, msg, options, bulk, done)?;
             let node = RBTreeNode::new(xid, call.clone(), GFP_KERNEL)?;
             inner.calls.insert(node);
-            inner.last_sent = call.lock().sent_at;
+            inner.last_sent = now;
             Ok(call)
         };
         let call = match enter() {
@@ -381,14 +382,14 @@ impl Import {
             }
         };
         if self.state() == State::Full {
-            self.transmit(&call);
+            self.transmit(&call, now);
         }
         Ok(call)
     }
 
     /// Sends a call; if the network refuses, the connection counts as lost.
-    pub(crate) fn transmit(self: &Arc<Self>, call: &Arc<Call>) {
-        if let Err(e) = call.send() {
+    pub(crate) fn transmit(self: &Arc<Self>, call: &Arc<Call>, now: Instant) {
+        if let Err(e) = call.send(now) {
             pr_debug!(
                 "opcode {} to {}: {:?}\n",
                 call.opc,

@@ -23,7 +23,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         CacheConfig {
             max_locks: 1 << 20,
-            max_unused: 10_000,
+            max_unused: 50_000,
             max_age: Duration::from_secs(600),
         }
     }

@@ -102,11 +102,15 @@ restart_node() {
 # shellcheck disable=SC2034
 MANIFEST='
 	cd "$1" && shift
-	{
-		find "$@" ! -path . -type d -printf "%p|d|%m|%U|%G|%T@\n"
-		find "$@" ! -type d -printf "%p|%y|%m|%U|%G|%n|%s|%T@|%l\n"
-	} | LC_ALL=C sed -E "s/^\.\///; s/^(.*\|[0-9]+)\.[0-9]+(\||$)/\1\2/" | LC_ALL=C sort
-	find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 -r md5sum | sed "s/  \.\//  /"'
+	tmp=$(mktemp -d)
+	find "$@" ! -path . -printf "%p|%y|%m|%U|%G|%n|%s|%T@|%l\n" |
+		LC_ALL=C sed -E "s/^\.\///; s/^([^|]*\|d\|[^|]*\|[^|]*\|[^|]*)\|[^|]*\|[^|]*/\1/
+			s/^(.*\|[0-9]+)\.[0-9]+\|/\1|/" | LC_ALL=C sort >"$tmp/list"
+	cat "$tmp/list"
+	sed -n "s/^\([^|]*\)|f|.*/\1/p" "$tmp/list" | tr "\n" "\0" |
+		xargs -0 -r -n 100 -P 4 bash -c "md5sum -z -- \"\$@\" >\"\$0/md5.\$\$\"" "$tmp"
+	find "$tmp" -name "md5.*" -exec cat {} + | LC_ALL=C sort -z -k 2 | tr "\0" "\n"
+	rm -r "$tmp"'
 
 # manifest NODE DIRECTORY [NAME...]: it of a directory, or of names in it, on a node.
 manifest() { sh_on "$1" "$MANIFEST" "$2" "${@:3}"; }

@@ -21,7 +21,7 @@ use wire::fid::Fid;
 use wire::ldlm::LdlmResId;
 
 /// Inodes that are kept without need.
-const INODES_MAX: usize = 20_000;
+const INODES_MAX: usize = 100_000;
 /// Directory entries that are kept in all.
 const ENTRIES_MAX: usize = 1 << 20;
 /// Names of a directory that are known to be absent.
