@@ -56,9 +56,8 @@ impl CancelSender for Cancels {
             let mut o = CallOptions::new(&[])?;
             o.portal = Some(portal::LDLM_CANCEL_REQUEST);
             o.reply_portal = Some(portal::LDLM_CANCEL_REPLY);
-            // The locks go with the connection.
-            o.no_resend = true;
-            o.no_delay = true;
+            // If the connection is lost and comes back, the server still has the locks, and others
+            // may wait for them: it is sent again then. With an eviction it ends.
             let done: KBox<dyn Once<Outcome>> = KBox::new(|_: Outcome| {}, GFP_KERNEL)?;
             import.call_async(m, o, None, done)
         };

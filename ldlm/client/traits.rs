@@ -8,7 +8,8 @@ use kapi::prelude::*;
 /// Sends to the server the locks are from.
 pub trait CancelSender: Send + Sync {
     /// Sends LDLM_CANCEL for these locks of the server's handles, as one request or several. Not
-    /// to wait for the answer: a cancel that is lost with the connection does no harm.
+    /// to wait for the answer. If the connection is lost and comes back it has to be sent again:
+    /// the server may be waiting for it.
     fn cancel(&self, cookies: &[u64]);
 }
 

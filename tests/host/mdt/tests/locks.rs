@@ -5,6 +5,8 @@
 mod common;
 
 use common::World;
+use kapi::prelude::*;
+use ldlm::client::{CacheOps, ClientView};
 use ldlm::core::{flags, ibits, Mode, Policy};
 use ldlm::msg::{self, ReplyMsg};
 use lustre_client::attr::{S_IFDIR, S_IFREG};
@@ -12,13 +14,17 @@ use lustre_client::cred::Cred;
 use lustre_client::mdc::{Looked, NewNode, SetAttr};
 use lustre_client::rpc;
 use ptlrpc::call::CallOptions;
+use ptlrpc::import::{Import, State};
+use ptlrpc::message::Msg;
 use stack::TestClient;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc as StdArc, OnceLock};
 use wire::fid::Fid;
 use wire::ldlm::{IntentOp, LdlmIntent};
 use wire::mdt::{Disposition, MdtBody, OpenFlags};
-use wire::msg::{MsgFlags, DLM_VERSION};
+use wire::msg::{MsgFlags, DLM_VERSION, OBD_VERSION};
 use wire::obdo::ObdMd;
-use wire::opcode::LDLM_ENQUEUE;
+use wire::opcode::{LDLM_ENQUEUE, OBD_PING};
 use zerocopy::IntoBytes;
 
 /// Takes a lock on a name's object, as a lookup does, and keeps it unused.
@@ -198,5 +204,77 @@ fn resent() {
     // One that never got there is an ordinary one.
     let new = ask(&w.c, IntentOp::GETATTR, 0x102, true);
     assert!(new.status == 0 && new.lock.cookie != 0);
+    w.stop();
+}
+
+/// Loses the connection whenever a lock is to be given up, so that the cancel is, too.
+#[derive(Default)]
+struct Unlucky {
+    import: OnceLock<Arc<Import>>,
+    given_up: AtomicU32,
+}
+
+impl Unlucky {
+    /// A request that nobody answers: the connection counts as lost, and is made anew.
+    fn lose(&self) {
+        let import = self.import.get().unwrap();
+        for _ in 0..10 {
+            let m = Msg::request(OBD_PING, OBD_VERSION, &[]).unwrap();
+            let mut o = CallOptions::new(&[]).unwrap();
+            o.portal = Some(60);
+            o.timeout = Some(1);
+            o.no_resend = true;
+            assert_eq!(import.call(m, o, None).err(), Some(ETIMEDOUT));
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(500) {
+                if import.state() != State::Full {
+                    return;
+                }
+            }
+        }
+        panic!("the connection is not lost");
+    }
+}
+
+struct UnluckyOps(StdArc<Unlucky>);
+
+impl CacheOps for UnluckyOps {
+    fn give_up(&self, _: &ClientView, _: bool) {
+        if self.0.given_up.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.0.lose();
+        }
+    }
+    fn glimpse(&self, _: &ClientView, _: &mut [u8; 64]) -> Option<usize> {
+        None
+    }
+    fn granted(&self, _: &ClientView, _: &[u8]) {}
+    fn droppable(&self, _: &ClientView) -> bool {
+        true
+    }
+}
+
+/// A server that waits for a cancel gets it when the connection is back.
+#[test]
+fn cancels_outlive_the_connection() {
+    let w = World::new();
+    w.create(Fid::ROOT, "f");
+    let unlucky = StdArc::new(Unlucky::default());
+    let ops = Arc::new(UnluckyOps(unlucky.clone()), GFP_KERNEL).unwrap();
+    let b = TestClient::with_locks(&w.node, false, ops);
+    let import = b.mdc.target().import().clone();
+    assert!(unlucky.import.set(import).is_ok());
+    let (fid, _) = hold(&b, Fid::ROOT, b"f");
+    let mode = SetAttr {
+        mode: Some(0o600),
+        ..SetAttr::default()
+    };
+    let start = Instant::now();
+    w.c.mdc.setattr(fid, &mode, &[], None, &w.cred).unwrap();
+    let took = start.elapsed();
+    // Much sooner than the server would evict it.
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert_eq!(unlucky.given_up.load(Ordering::Relaxed), 1);
+    hold(&b, Fid::ROOT, b"f");
+    b.stop();
     w.stop();
 }

@@ -50,13 +50,21 @@ impl TestClient {
 
     /// Connects, perhaps to read only.
     pub fn connect_with(mdt: &ServerNode, read_only: bool) -> TestClient {
+        let given_up = StdArc::new(AtomicU32::new(0));
+        let ops: Arc<dyn CacheOps> = Arc::new(Counter(given_up.clone()), GFP_KERNEL).unwrap();
+        TestClient {
+            given_up,
+            ..Self::with_locks(mdt, read_only, ops)
+        }
+    }
+
+    /// Connects; `ops` is told of the locks.
+    pub fn with_locks(mdt: &ServerNode, read_only: bool, ops: Arc<dyn CacheOps>) -> TestClient {
         let mut o = NodeOptions::new(new_nid());
         o.port = PORT;
         o.privileged = false;
         o.limits = limits();
         let node = ClientNode::start(&o).unwrap();
-        let given_up = StdArc::new(AtomicU32::new(0));
-        let ops: Arc<dyn CacheOps> = Arc::new(Counter(given_up.clone()), GFP_KERNEL).unwrap();
         let config = TargetConfig {
             index: 0,
             uuid: mdt.mdt_uuid(),
@@ -74,7 +82,7 @@ impl TestClient {
         TestClient {
             node,
             mdc: StdArc::new(mdc),
-            given_up,
+            given_up: StdArc::default(),
         }
     }
 
