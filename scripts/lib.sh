@@ -14,7 +14,7 @@ ROOT=$CACHE/root
 # For debug kernels: what is slow for want of a processor is not taken for a stall. What waits too long
 # for something else is found by the detector of hung tasks.
 # shellcheck disable=SC2034
-SLOW_OPTIONS=(rcupdate.rcu_cpu_stall_timeout=300)
+SLOW_OPTIONS=(rcupdate.rcu_cpu_stall_timeout=300 slab_debug=FZP)
 
 die() {
 	printf 'error: %s\n' "$*" >&2
