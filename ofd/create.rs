@@ -55,6 +55,7 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
         true => orphans(ofd, req.target, &group, id, terms.skip_orphan)?,
         false => precreate(ofd, &group, id)?,
     };
+    group.settled.store(true, Release);
     let mut o = asked;
     o.set_valid(ObdMd::FLSIZE);
     o.o_flags.set(0);

@@ -5,10 +5,29 @@
 use kapi::prelude::*;
 use kapi::sync::atomic::{Acquire, Atomic, Release};
 use osd::{Create, Device, ObjectRef, Plan, Transaction};
-use wire::fid::{seq, seq_is_idif, Fid, IDIF_MAX_OID};
+use wire::fid::{seq, seq_is_idif, seq_is_norm, Fid, IDIF_MAX_OID};
 
 /// Bytes of a `LAST_ID`.
 const LEN: usize = size_of::<u64>();
+/// How long after the start MDTs are waited for to say which objects they use: nine times the
+/// usual time-out (`recovery.md` 1).
+const MDT_PATIENCE: Duration = Duration::from_secs(900);
+
+/// The sequence whose counter counts the objects of that of `fid`.
+fn counted_in(fid: &Fid) -> u64 {
+    match seq_is_idif(fid.seq) {
+        true => seq::OST_MDT0,
+        false => fid.seq,
+    }
+}
+
+/// `LAST_ID` of a sequence.
+fn counter(s: u64, ost_index: u16) -> Option<Fid> {
+    match s {
+        seq::OST_MDT0 => Fid::idif(ost_index, 0),
+        s => Some(Fid::new(s, 0)),
+    }
+}
 
 /// A sequence.
 #[pin_data]
@@ -20,6 +39,8 @@ pub(crate) struct Group {
     last: Atomic<u64>,
     /// Orphans are waited for, or being destroyed: who makes objects ends.
     pub(crate) cleaning: Atomic<bool>,
+    /// The MDT has said since the start which objects it uses: those are there.
+    pub(crate) settled: Atomic<bool>,
     /// Serialises what makes objects and destroys orphans. Outermost, and held over transactions.
     #[pin]
     pub(crate) making: Mutex<()>,
@@ -70,11 +91,9 @@ impl Group {
 
     /// Opens `LAST_ID`, or makes it.
     fn open(osd: &Arc<dyn Device>, s: u64, ost_index: u16) -> Result<Arc<Group>> {
-        let (fid, first) = match s {
-            seq::OST_MDT0 => (Fid::idif(ost_index, 0).ok_or(EINVAL)?, 0),
-            // Number 0 is that of the counter, and 1 is never used.
-            s => (Fid::new(s, 0), 1u64),
-        };
+        let fid = counter(s, ost_index).ok_or(EINVAL)?;
+        // Number 0 is that of the counter, and 1 is not used in the newer ones.
+        let first = u64::from(s != seq::OST_MDT0);
         let file = osd.object(&fid)?;
         let mut raw = [0u8; LEN];
         let found = match file.exists() {
@@ -112,6 +131,7 @@ impl Group {
                 file,
                 last: Atomic::<u64>::new(last),
                 cleaning: Atomic::<bool>::new(false),
+                settled: Atomic::<bool>::new(false),
                 making <- new_mutex!(()),
             }),
             GFP_KERNEL,
@@ -124,6 +144,7 @@ impl Group {
 pub(crate) struct Groups {
     osd: Arc<dyn Device>,
     ost_index: u16,
+    started: Instant,
     #[pin]
     known: Mutex<RBTree<u64, Arc<Group>>>,
     /// Serialises what opens sequences. Outside of all transactions.
@@ -138,6 +159,7 @@ impl Groups {
             pin_init!(Groups {
                 osd,
                 ost_index,
+                started: Instant::now(),
                 known <- new_mutex!(RBTree::new()),
                 opening <- new_mutex!(()),
             }),
@@ -150,10 +172,7 @@ impl Groups {
     /// # Errors
     /// `EINVAL`: its counter is damaged. `EIO`, `ENOSPC`, `EROFS`.
     pub(crate) fn of(&self, fid: &Fid) -> Result<Arc<Group>> {
-        let s = match seq_is_idif(fid.seq) {
-            true => seq::OST_MDT0,
-            false => fid.seq,
-        };
+        let s = counted_in(fid);
         if let Some(g) = self.known.lock().get(&s) {
             return Ok(g.clone());
         }
@@ -165,6 +184,25 @@ impl Groups {
         let node = RBTreeNode::new(s, new.clone(), GFP_KERNEL)?;
         self.known.lock().insert(node);
         Ok(new)
+    }
+
+    /// Whether an object that is not there may come: it was lost with the power of this server, and
+    /// its MDT, which may have used it, has not said so yet.
+    ///
+    /// # Errors
+    /// `EIO`, `ENOMEM`.
+    pub(crate) fn may_come(&self, fid: &Fid) -> Result<bool> {
+        let s = counted_in(fid);
+        if self.started.elapsed() > MDT_PATIENCE || !(seq_is_norm(s) || s == seq::OST_MDT0) {
+            return Ok(false);
+        }
+        if let Some(g) = self.known.lock().get(&s) {
+            return Ok(!g.settled.load(Acquire));
+        }
+        match counter(s, self.ost_index) {
+            Some(c) => Ok(self.osd.object(&c)?.exists()),
+            None => Ok(false),
+        }
     }
 
     /// Calls `f` for sequence and last number of all that were asked for.

@@ -276,13 +276,19 @@ pub(crate) fn tell(target: &Arc<Target>, o: &ObjectRef, grow: bool) -> Result<At
 
 impl Ofd {
     /// Size, times and blocks of the object behind a resource.
+    ///
+    /// # Errors
+    /// `ENOENT`: it is not there; `EINPROGRESS`: yet. `EIO`, `ENOMEM`.
     pub(crate) fn lvb_of(&self, res: &ResId) -> Result<Lvb> {
         let fid = Fid::from_ost_res_name(&res.0, self.index()).ok_or(ENOENT)?;
         let fid = body::own(fid, self.index()).map_err(|_| ENOENT)?;
         if fid.ver != 0 || fid.is_last_id() {
             return Err(ENOENT);
         }
-        let a = self.osd().object(&fid)?.attr()?;
+        let a = match self.osd().object(&fid)?.attr() {
+            Err(e) if e == ENOENT && self.groups.may_come(&fid)? => return Err(EINPROGRESS),
+            a => a?,
+        };
         Ok(value_block(&a))
     }
 

@@ -563,6 +563,30 @@ fn locks_and_their_values() {
     );
 }
 
+/// An OST that lost its power lost objects that its MDT gave away: they are made again, and who
+/// asks for them before is to wait.
+#[test]
+fn lost_objects_are_waited_for() {
+    let mut oss = Oss::new(15);
+    let m = oss.mdt(2);
+    let (fid, last) = m.precreate(10);
+    drop(m);
+    oss.stop();
+    oss.start();
+    let (m, c) = (oss.mdt(2), oss.client(3));
+    let ask = |fid| c.lock(fid, Mode::Pr, Extent::WHOLE, 0).map(|r| r.0);
+    let lost = Fid::new(fid.seq, last.oid + 20);
+    assert_eq!(ask(lost).err(), Some(EINPROGRESS));
+    assert_eq!(ask(fid), Ok(0));
+    // No MDT has had anything to do with these.
+    assert_eq!(ask(Fid::new(fid.seq + 1, 5)).err(), Some(ENOENT));
+    let mut o = obdo(lost, ObdMd::FLGROUP);
+    o.set_flags(ObdFl::DELORPHAN);
+    m.main(OST_CREATE, &o).unwrap();
+    assert_eq!(ask(lost), Ok(0));
+    assert_eq!(ask(Fid::new(fid.seq, lost.oid + 1)).err(), Some(ENOENT));
+}
+
 /// What was written under a lock is on disk when others can see it.
 #[test]
 fn a_lock_that_goes_brings_data_to_disk() {
