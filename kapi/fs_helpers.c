@@ -8,6 +8,7 @@
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/kref.h>
+#include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
@@ -30,10 +31,18 @@ void lustre_kapi_seq_write(struct seq_file *m, const char *s, size_t len)
 /* The most that a parameter takes at once. */
 #define PARAM_MAX (64 << 10)
 
-/* Protects the two below, and making and removing of directories. */
+/* A parameter, whether or not there is a file of it. */
+struct param_entry {
+	struct list_head list;
+	void *data;
+	char path[];
+};
+
+/* Protects the three below, and making and removing of directories. */
 static DEFINE_MUTEX(params_lock);
 static unsigned int params_users;
 static struct dentry *params_root;
+static LIST_HEAD(params_list);
 
 void lustre_kapi_params_get(void)
 {
@@ -117,8 +126,16 @@ void lustre_kapi_params_remove(const char *path)
 {
 	char *copy = kstrdup(path, GFP_KERNEL | __GFP_NOFAIL), *name;
 	struct dentry *dir, *gone = NULL;
+	struct param_entry *p;
 
 	mutex_lock(&params_lock);
+	list_for_each_entry(p, &params_list, list) {
+		if (!strcmp(p->path, path)) {
+			list_del(&p->list);
+			kfree(p);
+			break;
+		}
+	}
 	dir = params_walk(copy, false, &name);
 	if (!IS_ERR(dir)) {
 		gone = debugfs_lookup(name, dir);
@@ -173,10 +190,17 @@ int lustre_kapi_params_add(const char *path, umode_t mode, void *data)
 {
 	char *copy = kstrdup(path, GFP_KERNEL), *name;
 	struct dentry *dir, *file;
+	struct param_entry *p;
+	size_t len = strlen(path) + 1;
 	int rc = 0;
 
-	if (!copy)
-		return -ENOMEM;
+	p = kzalloc(struct_size(p, path, len), GFP_KERNEL);
+	if (!copy || !p) {
+		rc = -ENOMEM;
+		goto free;
+	}
+	memcpy(p->path, path, len);
+	p->data = data;
 	mutex_lock(&params_lock);
 	dir = params_walk(copy, true, &name);
 	if (IS_ERR(dir)) {
@@ -194,9 +218,28 @@ int lustre_kapi_params_add(const char *path, umode_t mode, void *data)
 	}
 	dput(dir);
 out:
+	/* Where debugfs has been turned off there are no files. */
+	if (rc == -ENODEV || rc == -EPERM)
+		rc = 0;
+	if (!rc) {
+		list_add_tail(&p->list, &params_list);
+		p = NULL;
+	}
 	mutex_unlock(&params_lock);
+free:
+	kfree(p);
 	kfree(copy);
 	return rc;
+}
+
+void lustre_kapi_params_each(void *ctx)
+{
+	struct param_entry *p;
+
+	mutex_lock(&params_lock);
+	list_for_each_entry(p, &params_list, list)
+		lustre_kapi_rs_param_each(ctx, p->path, p->data);
+	mutex_unlock(&params_lock);
 }
 
 /* Misc devices. */

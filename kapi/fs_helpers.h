@@ -23,9 +23,12 @@ int lustre_kapi_params_mkdir(const char *path);
 int lustre_kapi_params_add(const char *path, umode_t mode, void *data);
 /* Removes a file or a directory with all in it; no callback of its files runs after this. */
 void lustre_kapi_params_remove(const char *path);
+/* Calls lustre_kapi_rs_param_each() for all parameters; it makes and removes none. */
+void lustre_kapi_params_each(void *ctx);
 
 int lustre_kapi_rs_param_show(void *data, struct seq_file *m);
 int lustre_kapi_rs_param_store(void *data, const char *value, size_t len);
+void lustre_kapi_rs_param_each(void *ctx, const char *path, void *data);
 
 /* Misc devices with nothing but ioctls. Those under way end before unregister returns. */
 struct lustre_kapi_dev;

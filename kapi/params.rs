@@ -114,19 +114,15 @@ impl ParamDir {
         // SAFETY: the path is a C string. The entry stays where it is until the file is gone: it
         // is put with those that are freed after the removal of their files.
         let r = check(unsafe { ffi::lustre_kapi_params_add(path.as_ptr().cast(), mode, data) });
-        match r {
-            Ok(()) => {
-                // There is room, so the entry is not lost here while its file lives.
-                // INVARIANT: the path has its NUL.
-                let entry = Entry {
-                    path,
-                    _param: param,
-                };
-                entries.push(entry, GFP_KERNEL)?;
-                Ok(())
-            }
-            r => without_debugfs(r),
-        }
+        r?;
+        // There is room, so the entry is not lost here while its file lives.
+        // INVARIANT: the path has its NUL.
+        let entry = Entry {
+            path,
+            _param: param,
+        };
+        entries.push(entry, GFP_KERNEL)?;
+        Ok(())
     }
 }
 
@@ -144,6 +140,51 @@ impl Drop for ParamDir {
         unsafe {
             ffi::lustre_kapi_params_remove(self.path.as_ptr().cast());
             ffi::lustre_kapi_params_put();
+        }
+    }
+}
+
+/// The search for parameters.
+struct Search<'a> {
+    wanted: &'a dyn Fn(&str) -> bool,
+    found: Result<KVec<Arc<dyn Param>>>,
+}
+
+/// The parameters whose path ("osd-ldiskfs/lustre-OST0000/uuid") is wanted. What is found may be
+/// on its way out.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn find(wanted: &dyn Fn(&str) -> bool) -> Result<KVec<Arc<dyn Param>>> {
+    let mut search = Search {
+        wanted,
+        found: Ok(KVec::new()),
+    };
+    // SAFETY: the search is what the callback below expects.
+    unsafe { ffi::lustre_kapi_params_each(core::ptr::from_mut(&mut search).cast()) };
+    search.found
+}
+
+/// # Safety
+/// `ctx` is a [`Search`] that nobody else uses, `path` a C string, `data` what a file was made
+/// with, which is not removed meanwhile.
+#[no_mangle]
+unsafe extern "C" fn lustre_kapi_rs_param_each(
+    ctx: *mut c_void,
+    path: *const c_char,
+    data: *mut c_void,
+) {
+    // SAFETY: by the function's own conditions.
+    let search = unsafe { &mut *ctx.cast::<Search<'_>>() };
+    // SAFETY: as above.
+    let path = unsafe { core::ffi::CStr::from_ptr(path.cast()) };
+    let path = path.to_str().unwrap_or_default();
+    let Ok(found) = &mut search.found else { return };
+    if (search.wanted)(path.strip_prefix('/').unwrap_or(path)) {
+        // SAFETY: `ParamDir::add` made the file with such a pointer, valid while the file is.
+        let param = unsafe { &*data.cast::<Arc<dyn Param>>() };
+        if found.push(param.clone(), GFP_KERNEL).is_err() {
+            search.found = Err(ENOMEM);
         }
     }
 }

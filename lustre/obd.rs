@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/dev/obd`: the ioctls by which lctl finds devices (`admin.md` 4.2).
+//! `/dev/obd`: the ioctls by which lctl finds devices and sets parameters for good (`admin.md` 4.2).
 
 use core::fmt::Write;
 use kapi::chardev::{is_admin, Ioctl, UserPtr};
 use kapi::prelude::*;
 use obdclass::node::ServerNode;
 use obdclass::text::Text;
+use wire::cfg::{Cfg, LcfgCommand};
 
 const NAME2DEV: u32 = 0xc008_667f;
 const GETDEVICE: u32 = 0xc008_6695;
+const PARAM: u32 = 0x4008_66bb;
 const VERSION: u32 = 0x0001_0004;
 /// Bytes of `obd_ioctl_data`, and of a whole block at the most.
 const HEAD: usize = 576;
@@ -17,7 +19,16 @@ const MAX: usize = 65536 + 8192;
 /// Where its fields are.
 const COUNT: usize = 440;
 const DEV: usize = 456;
+const TYPE: usize = 476;
+const PLEN1: usize = 480;
+const PBUF1: usize = 488;
 const INLLEN1: usize = 512;
+/// `ioc_type` of a block with a `lustre_cfg`.
+const LUSTRE_CFG_TYPE: u32 = 1;
+/// Bytes of a `lustre_cfg` at the most.
+const CFG_MAX: usize = 8192;
+/// `ioc_dev` of a device that is named in the fourth buffer.
+const BY_NAME: u32 = 0xffff_d0de;
 /// Room for a line of GETDEVICE.
 const LINE_MIN: usize = 128;
 
@@ -29,6 +40,23 @@ pub(crate) struct Control {
 fn u32_at(b: &[u8], at: usize) -> Result<u32> {
     let f = b.get(at..).and_then(|b| b.get(..4)).ok_or(EINVAL)?;
     Ok(u32::from_ne_bytes(f.try_into().map_err(|_| EINVAL)?))
+}
+
+fn u64_at(b: &[u8], at: usize) -> Result<u64> {
+    let f = b.get(at..).and_then(|b| b.get(..8)).ok_or(EINVAL)?;
+    Ok(u64::from_ne_bytes(f.try_into().map_err(|_| EINVAL)?))
+}
+
+/// The text in inline buffer `n` of a block, which was checked.
+fn inline(b: &[u8], n: usize) -> Result<&str> {
+    let mut at = HEAD;
+    for i in 0..n {
+        at += (u32_at(b, INLLEN1 + 16 * i)? as usize).next_multiple_of(8);
+    }
+    let len = u32_at(b, INLLEN1 + 16 * n)? as usize;
+    let text = b.get(at..).and_then(|b| b.get(..len)).ok_or(EINVAL)?;
+    let text = text.split(|c| *c == 0).next().unwrap_or_default();
+    Ok(core::str::from_utf8(text)?)
 }
 
 /// The whole block.
@@ -60,11 +88,7 @@ fn read(arg: UserPtr) -> Result<KVVec<u8>> {
 impl Control {
     fn name_to_device(&self, arg: UserPtr) -> Result {
         let mut b = read(arg)?;
-        let len = u32_at(&b, INLLEN1)? as usize;
-        let name = b.get(HEAD..).and_then(|b| b.get(..len)).ok_or(EINVAL)?;
-        let name = name.split(|c| *c == 0).next().unwrap_or_default();
-        let name = core::str::from_utf8(name).map_err(|_| EINVAL)?;
-        let number = self.node.devices.find(name).ok_or(EINVAL)?;
+        let number = self.node.devices.find(inline(&b, 0)?).ok_or(EINVAL)?;
         let to = b.get_mut(DEV..DEV + 4).ok_or(EINVAL)?;
         to.copy_from_slice(&u32::try_from(number)?.to_ne_bytes());
         arg.write(b.get(..HEAD).ok_or(EINVAL)?)
@@ -76,8 +100,7 @@ impl Control {
         if room < LINE_MIN {
             return Err(EINVAL);
         }
-        let number = b.get(COUNT..COUNT + 8).ok_or(EINVAL)?;
-        let number = u64::from_ne_bytes(number.try_into().map_err(|_| EINVAL)?);
+        let number = u64_at(&b, COUNT)?;
         let mut line = Text::new();
         self.node
             .devices
@@ -91,6 +114,40 @@ impl Control {
     }
 }
 
+impl Control {
+    /// `lctl conf_param` and `lctl set_param -P` (`mgs-config.md` 15), for the MGS.
+    fn param(&self, arg: UserPtr) -> Result {
+        let b = read(arg)?;
+        let number = match u32_at(&b, DEV)? {
+            BY_NAME => self.node.devices.find(inline(&b, 3)?).ok_or(EINVAL)?,
+            n => n as usize,
+        };
+        if self.node.devices.find("MGS") != Some(number) {
+            return Err(ENOTTY);
+        }
+        let mgs = self.node.mgs().ok_or(EINVAL)?;
+        let len = u32_at(&b, PLEN1)? as usize;
+        if u32_at(&b, TYPE)? != LUSTRE_CFG_TYPE || len > CFG_MAX {
+            return Err(EINVAL);
+        }
+        let mut raw = KVVec::new();
+        raw.resize(len, 0, GFP_KERNEL)?;
+        UserPtr::from(u64_at(&b, PBUF1)?).read(&mut raw)?;
+        let cfg = Cfg::parse(&raw).map_err(|_| EINVAL)?;
+        let text = cfg.text(1);
+        match cfg.command() {
+            Ok(LcfgCommand::SetParam) => mgs.set_param(text, cfg.text(2) == b"del"),
+            Ok(LcfgCommand::Param) => {
+                let dot = text.iter().position(|b| *b == b'.').ok_or(EINVAL)?;
+                let device = text.get(..dot).unwrap_or_default();
+                let param = text.get(dot + 1..).unwrap_or_default();
+                mgs.conf_param(device, param, param.ends_with(b"="))
+            }
+            _ => Err(EINVAL),
+        }
+    }
+}
+
 impl Ioctl for Control {
     fn ioctl(&self, command: u32, arg: UserPtr) -> Result<u32> {
         if !is_admin() {
@@ -99,6 +156,7 @@ impl Ioctl for Control {
         match command {
             NAME2DEV => self.name_to_device(arg)?,
             GETDEVICE => self.get_device(arg)?,
+            PARAM => self.param(arg)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

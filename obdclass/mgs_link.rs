@@ -132,6 +132,9 @@ fn params(options: &Options) -> Result<Text> {
     Ok(text)
 }
 
+/// How long a connection that was lost is waited for.
+const RECONNECT: Duration = Duration::from_secs(20);
+
 /// A target with these flags has no copies of logs that it could start by.
 const NO_COPIES: LddFlags =
     LddFlags::from_bits_retain(FRESH.bits() | LddFlags::NO_LOCAL_LOGS.bits());
@@ -228,7 +231,14 @@ impl MgsLink {
             nids: KVec::new(),
             params: self.params.to_bytes()?,
         };
-        match self.mgc.register(&r) {
+        let mut registered = self.mgc.register(&r);
+        if registered.as_ref().is_err_and(|e| *e == EIO) {
+            // An MGS that was started anew does not know the connection: there is another one soon.
+            if self.mgc.import().wait_full(RECONNECT).is_ok() {
+                registered = self.mgc.register(&r);
+            }
+        }
+        match registered {
             Ok(_) => Ok(()),
             Err(e) => self.refused(e, why),
         }
@@ -299,6 +309,25 @@ impl MgsLink {
             self.mgc.unfollow(&follow);
             e.into()
         })
+    }
+
+    /// Follows the parameters for all nodes. Without them a target works all the same.
+    pub(crate) fn follow_params(&self, copies: &Option<Arc<Copies>>, follower: Arc<dyn Follower>) {
+        let followed = self.mgc.follow_params(copies.clone(), follower);
+        let kept = followed.and_then(|f| {
+            let kept = self.follows.lock().push(f.clone(), GFP_KERNEL);
+            kept.map_err(|e| {
+                self.mgc.unfollow(&f);
+                e.into()
+            })
+        });
+        if let Err(e) = kept {
+            pr_warn!(
+                "{}: parameters of all nodes are not followed: {:?}\n",
+                self.name,
+                e
+            );
+        }
     }
 
     /// Says that the target is up.

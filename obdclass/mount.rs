@@ -58,7 +58,7 @@ struct Parts {
     osd: Option<Arc<dyn Device>>,
     devices: KVec<DeviceEntry>,
     params: KVec<ParamDir>,
-    mgs: Option<Arc<Mgs>>,
+    mgs: Option<(Arc<Mgs>, Arc<ServerNode>)>,
     link: Option<MgsLink>,
     service: Option<Running>,
 }
@@ -104,7 +104,8 @@ impl Drop for Parts {
         }
         drop(self.service.take());
         drop(self.link.take());
-        if let Some(m) = self.mgs.take() {
+        if let Some((m, node)) = self.mgs.take() {
+            drop(node.mgs.lock().take());
             m.stop();
         }
         if let Some(osd) = self.osd.take() {
@@ -209,13 +210,16 @@ impl Mount {
         parts.params.push(params, GFP_KERNEL)?;
         if o.starts_mgs() {
             match Mgs::start(&self.in_use.server, &osd) {
-                Ok(m) => parts.mgs = Some(m),
+                Ok(m) => {
+                    *node.mgs.lock() = Some(m.clone());
+                    parts.mgs = Some((m, node.clone()));
+                }
                 Err(e) => {
                     return why.fail(e, format_args!("the MGS does not start ({e:?}): see dmesg"))
                 }
             }
             parts.device(node, "mgs", format_args!("MGS"), format_args!("MGS"))?;
-            if let Some(t) = parts.mgs.as_ref().and_then(|m| m.target().ok()) {
+            if let Some(t) = parts.mgs.as_ref().and_then(|(m, _)| m.target().ok()) {
                 let params = target_params::mgs(&t, o.device.as_str())?;
                 parts.params.push(params, GFP_KERNEL)?;
                 let params = target_params::namespace(&t, format_args!("MGS"))?;

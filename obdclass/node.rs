@@ -7,6 +7,7 @@ use crate::devices::Devices;
 use crate::mgs_link::MgcTable;
 use kapi::prelude::*;
 use lnet::Lnet;
+use mgs::Mgs;
 use ptlrpc::limits::Limits;
 use target::Server;
 
@@ -84,6 +85,9 @@ pub struct ServerNode {
     pub(crate) claims: Arc<Claims>,
     /// The connections to MGSs that its targets share.
     pub(crate) mgcs: Arc<MgcTable>,
+    /// The MGS of this node.
+    #[pin]
+    pub(crate) mgs: Mutex<Option<Arc<Mgs>>>,
     #[pin]
     state: Mutex<State>,
 }
@@ -101,6 +105,7 @@ impl ServerNode {
                 devices,
                 claims,
                 mgcs,
+                mgs <- new_mutex!(None),
                 state <- new_mutex!(State {
                     up: None,
                     users: 0,
@@ -169,6 +174,11 @@ impl ServerNode {
                 });
             }
         }
+    }
+
+    /// The MGS, if this node has one.
+    pub fn mgs(&self) -> Option<Arc<Mgs>> {
+        self.mgs.lock().clone()
     }
 
     /// The time-outs.

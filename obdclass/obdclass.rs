@@ -15,6 +15,7 @@ pub mod node;
 pub mod options;
 pub mod params;
 mod service;
+mod settings;
 pub mod store;
 mod target_params;
 pub mod text;

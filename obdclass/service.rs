@@ -8,12 +8,12 @@ use crate::link::{Ask, Link};
 use crate::mgs_link::MgsLink;
 use crate::node::{InUse, ServerNode, Up};
 use crate::options::{Options, Role};
+use crate::settings::{Global, Own};
 use crate::target_params;
 use crate::text::{Text, Why};
 use core::fmt;
 use kapi::params::ParamDir;
 use kapi::prelude::*;
-use kapi::sync::atomic::{Atomic, Relaxed};
 use mdt::{Desc, Mdt, MdtConfig};
 use mgc::{Config, Copies, Follower, Peer};
 use ofd::{Ofd, OfdConfig};
@@ -29,6 +29,8 @@ struct Common {
     node: Arc<ServerNode>,
     rpc: Arc<ptlrpc::node::Node>,
     lnet: Arc<lnet::Lnet>,
+    /// The parameters of all nodes.
+    global: Arc<Global>,
 }
 
 impl Common {
@@ -94,9 +96,7 @@ struct MdtState {
     sets_up: bool,
     desc: Desc,
     osts: KVec<Ost>,
-    params: KVec<Text>,
-    /// Parameters as they were set last.
-    params_set: KVec<Text>,
+    params: Own,
     /// While it runs.
     mdt: Option<Arc<Mdt>>,
     osps: KVec<(u32, DeviceEntry, ParamDir)>,
@@ -121,20 +121,13 @@ impl Follower for MdtSide {
             };
             osts.push(ost, GFP_KERNEL)?;
         }
-        let mut params = KVec::new();
-        for p in config.params.iter() {
-            if *p.device == *self.common.svname.as_str().as_bytes() {
-                let text = core::str::from_utf8(&p.text).map_err(|_| EINVAL)?;
-                params.push(Text::copy(text)?, GFP_KERNEL)?;
-            }
-        }
         let mut state = self.state.lock();
         state.sets_up = sets_up(config, b"mdt");
         if let Some(d) = &config.striping {
             state.desc = Desc::from_wire(d);
         }
         state.osts = osts;
-        state.params = params;
+        state.params.take(&config.params)?;
         // The lock is kept, so that an MDT that stops gets no new OSTs.
         self.apply(&mut state)
     }
@@ -164,26 +157,11 @@ impl MdtSide {
                 let osp = osts.iter().find(|o| o.index() == i).ok_or(EINVAL)?;
                 let params = target_params::osp(osp)?;
                 state.osps.push((i, entry, params), GFP_KERNEL)?;
+                let dir = Text::format(format_args!("osp/{}", osp.name()))?;
+                self.common.global.apply_below(dir.as_str())?;
             }
         }
-        // A new value stands in the place of the old one, not behind it.
-        let is_set = |p: &Text| state.params_set.iter().any(|s| s.as_str() == p.as_str());
-        let mut set = KVec::new();
-        for param in state.params.iter() {
-            set.push(Text::copy(param.as_str())?, GFP_KERNEL)?;
-            if is_set(param) {
-                continue;
-            }
-            let Some((name, value)) = param.as_str().split_once('=') else {
-                continue;
-            };
-            let name = name.strip_prefix("mdt.").unwrap_or(name);
-            if let Err(e) = mdt.set_param(name, value) {
-                pr_warn!("{}: parameter {}: {:?}\n", me, param, e);
-            }
-        }
-        state.params_set = set;
-        Ok(())
+        state.params.apply()
     }
 }
 
@@ -211,16 +189,39 @@ impl Follower for OstSide {
 }
 
 /// The log of an OST itself.
+#[pin_data]
 struct OwnLog {
     common: Common,
-    sets_up: Atomic<bool>,
+    #[pin]
+    state: Mutex<OwnState>,
+}
+
+#[derive(Default)]
+struct OwnState {
+    sets_up: bool,
+    params: Own,
+    /// The OST is there.
+    started: bool,
 }
 
 impl Follower for OwnLog {
     fn changed(&self, config: &Config) -> Result {
         self.common.apply_timeouts(config);
-        self.sets_up.store(sets_up(config, b"obdfilter"), Relaxed);
-        Ok(())
+        let mut state = self.state.lock();
+        state.sets_up = sets_up(config, b"obdfilter");
+        state.params.take(&config.params)?;
+        match state.started {
+            true => state.params.apply(),
+            false => Ok(()),
+        }
+    }
+}
+
+impl OwnLog {
+    fn started(&self) -> Result {
+        let mut state = self.state.lock();
+        state.started = true;
+        state.params.apply()
     }
 }
 
@@ -274,13 +275,19 @@ impl Running {
         }
     }
 
-    fn common(up: &Up, node: &Arc<ServerNode>, options: &Options) -> Result<Common> {
+    fn common(
+        up: &Up,
+        node: &Arc<ServerNode>,
+        options: &Options,
+        global: &Arc<Global>,
+    ) -> Result<Common> {
         Ok(Common {
             svname: Text::copy(options.svname.as_str())?,
             fsname: Text::copy(options.fsname())?,
             node: node.clone(),
             rpc: up.rpc.clone(),
             lnet: up.lnet.clone(),
+            global: global.clone(),
         })
     }
 
@@ -314,7 +321,8 @@ impl Running {
     ) -> Result {
         let (node, name) = (up.node(), options.svname.as_str());
         let fs = options.fsname();
-        let common = Self::common(up, node, options)?;
+        let global = Global::new()?;
+        let common = Self::common(up, node, options, &global)?;
         let copies = Self::copies(options, osd)?;
         let side = Arc::pin_init(
             pin_init!(MdtSide {
@@ -324,8 +332,7 @@ impl Running {
                     sets_up: false,
                     desc: Desc::default(),
                     osts: KVec::new(),
-                    params: KVec::new(),
-                    params_set: KVec::new(),
+                    params: Own::default(),
                     mdt: None,
                     osps: KVec::new(),
                 }),
@@ -380,6 +387,7 @@ impl Running {
             state.mdt = Some(mdt.clone());
             side.apply(&mut state)?;
         }
+        mgs.follow_params(&copies, global);
         match mdt.serve() {
             Ok(()) => Ok(()),
             Err(e) => why.fail(e, format_args!("{name} does not serve ({e:?}): see dmesg")),
@@ -398,15 +406,17 @@ impl Running {
         let (node, name) = (up.node(), options.svname.as_str());
         let fs = options.fsname();
         let copies = Self::copies(options, osd)?;
-        let own = Arc::new(
-            OwnLog {
-                common: Self::common(up, node, options)?,
-                sets_up: Atomic::<bool>::new(false),
-            },
+        let global = Global::new()?;
+        let common = Self::common(up, node, options, &global)?;
+        let own = Arc::pin_init(
+            pin_init!(OwnLog {
+                common,
+                state <- new_mutex!(OwnState::default()),
+            }),
             GFP_KERNEL,
         )?;
         mgs.follow(name, &copies, own.clone(), why)?;
-        if !own.sets_up.load(Relaxed) {
+        if !own.state.lock().sets_up {
             return no_setup(name, why);
         }
         let link = Link::new(fs, index)?;
@@ -437,14 +447,17 @@ impl Running {
         )?;
         let side = Arc::new(
             OstSide {
-                common: Self::common(up, node, options)?,
+                common: Self::common(up, node, options, &global)?,
                 devices: node.devices.clone(),
                 link,
             },
             GFP_KERNEL,
         )?;
         let log = Text::format(format_args!("{fs}-client"))?;
-        mgs.follow(log.as_str(), &copies, side, why)
+        mgs.follow(log.as_str(), &copies, side, why)?;
+        own.started()?;
+        mgs.follow_params(&copies, global);
+        Ok(())
     }
 }
 

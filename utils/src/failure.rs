@@ -30,6 +30,12 @@ pub fn fail(errno: i32, text: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
+/// Whoever reads what a program prints may go away before its end: then the program ends.
+pub fn end_with_reader() {
+    // SAFETY: nothing else runs yet that could set or await signals.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 /// Ends the program `name` as `result` says: errors go to stderr.
 pub fn finish(name: &str, result: anyhow::Result<()>) -> std::process::ExitCode {
     let Err(e) = result else {

@@ -10,6 +10,7 @@ pub mod lfs;
 pub mod lnet;
 pub mod mke2fs;
 pub mod mounting;
+pub mod obd;
 pub mod options;
 pub mod params;
 pub mod target;

@@ -2,13 +2,15 @@
 
 //! lctl: looks at a node and sets its parameters (spec `admin.md` §5).
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
-use lustre_utils::failure::{fail, Failure};
+use lustre_utils::failure::{end_with_reader, fail, Failure};
 use lustre_utils::lnet;
+use lustre_utils::obd::mgs_param;
 use lustre_utils::params::{self, Found};
 use std::fs;
 use std::process::ExitCode;
+use wire::cfg::LcfgCommand;
 use wire::lnet::PID_LUSTRE;
 use wire::nid::Nid;
 
@@ -34,6 +36,9 @@ enum Command {
     /// Sets parameters
     #[command(name = "set_param")]
     SetParam(SetParam),
+    /// Sets parameters of a file system or target for good (on the MGS)
+    #[command(name = "conf_param")]
+    ConfParam(ConfParam),
     /// Lists the names of parameters
     #[command(name = "list_param")]
     ListParam(ListParam),
@@ -101,7 +106,23 @@ struct SetParam {
     /// Prints nothing
     #[arg(short = 'n')]
     quiet: bool,
+    /// For good, on all nodes (on the MGS)
+    #[arg(short = 'P')]
+    permanent: bool,
+    /// With -P: takes that back
+    #[arg(short = 'd', requires = "permanent")]
+    delete: bool,
     /// NAME=VALUE
+    #[arg(required = true)]
+    settings: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct ConfParam {
+    /// Takes it back
+    #[arg(short = 'd')]
+    delete: bool,
+    /// TARGET.TYPE.NAME=VALUE, or FSNAME.TYPE.NAME=VALUE
     #[arg(required = true)]
     settings: Vec<String>,
 }
@@ -152,7 +173,36 @@ fn list_param(a: &ListParam, pattern: &str) -> Result<()> {
     Ok(())
 }
 
+/// A setting that stays; taken back, it has no value.
+fn permanent(command: &str, setting: &str, delete: bool) -> Result<String> {
+    match setting.split_once('=') {
+        _ if delete => Ok(format!("{}=", setting.split('=').next().unwrap_or(setting))),
+        Some((name, _)) if !name.is_empty() => Ok(setting.to_owned()),
+        _ => Err(fail(
+            libc::EINVAL,
+            format!("{command}: {setting}: it has the form NAME=VALUE"),
+        )),
+    }
+}
+
+fn conf_param(a: &ConfParam, setting: &str) -> Result<()> {
+    let text = permanent("conf_param", setting, a.delete)?;
+    mgs_param(LcfgCommand::Param, &["", &text]).with_context(|| format!("conf_param: {setting}"))
+}
+
+fn set_param_permanent(a: &SetParam, setting: &str) -> Result<()> {
+    let text = permanent("set_param", setting, a.delete)?;
+    let mut bufs = vec!["general", &text];
+    if a.delete {
+        bufs.push("del");
+    }
+    mgs_param(LcfgCommand::SetParam, &bufs).with_context(|| format!("set_param: {setting}"))
+}
+
 fn set_param(a: &SetParam, setting: &str) -> Result<()> {
+    if a.permanent {
+        return set_param_permanent(a, setting);
+    }
     let (pattern, value) = setting.split_once('=').ok_or_else(|| {
         fail(
             libc::EINVAL,
@@ -235,6 +285,7 @@ fn run(c: &Command) -> Result<()> {
         Command::GetParam(a) => each(&a.params, |p| get_param(a, p))?,
         Command::ListParam(a) => each(&a.params, |p| list_param(a, p))?,
         Command::SetParam(a) => each(&a.settings, |s| set_param(a, s))?,
+        Command::ConfParam(a) => each(&a.settings, |s| conf_param(a, s))?,
         Command::ListNids { all } => {
             let all = all.as_deref() == Some("all");
             for nid in lnet::nids()?.iter().filter(|n| all || !n.is_lo()) {
@@ -249,6 +300,7 @@ fn run(c: &Command) -> Result<()> {
 }
 
 fn main() -> ExitCode {
+    end_with_reader();
     match run(&Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -4,6 +4,7 @@
 
 use anyhow::{bail, Context, Result};
 use clap::{Args, Parser, Subcommand};
+use lustre_utils::failure::end_with_reader;
 use lustre_utils::lfs::getstripe::Only;
 use lustre_utils::lfs::setstripe::{osts, Wish};
 use lustre_utils::lfs::{self, df, getstripe, size, Mounted};
@@ -443,6 +444,7 @@ fn arguments() -> Vec<std::ffi::OsString> {
 }
 
 fn main() -> ExitCode {
+    end_with_reader();
     let cli = match Cli::try_parse_from(arguments()) {
         Ok(c) => c,
         Err(e) => {

@@ -3,6 +3,7 @@
 //! Parameters: the tree that `lctl get_param` and `set_param` read and write. In the kernel it
 //! is a directory of debugfs; here a registry that tests can read.
 
+use crate::alloc::{flags::GFP_KERNEL, KVec};
 use crate::error::{code::*, Result};
 use crate::sync::Arc;
 use core::fmt;
@@ -26,21 +27,8 @@ pub trait Param: Send + Sync {
     }
 }
 
-type Tree = BTreeMap<String, std::sync::Arc<dyn Param>>;
+type Tree = BTreeMap<String, Arc<dyn Param>>;
 static TREE: std::sync::Mutex<Tree> = std::sync::Mutex::new(BTreeMap::new());
-
-struct Forward(Arc<dyn Param>);
-impl Param for Forward {
-    fn show(&self, out: &mut dyn fmt::Write) -> Result {
-        self.0.show(out)
-    }
-    fn store(&self, value: &str) -> Result {
-        self.0.store(value)
-    }
-    fn writable(&self) -> bool {
-        self.0.writable()
-    }
-}
 
 /// A directory of parameters, removed with all that is in it when dropped.
 pub struct ParamDir {
@@ -62,7 +50,7 @@ impl ParamDir {
         if t.contains_key(&path) {
             return Err(EEXIST);
         }
-        t.insert(path, std::sync::Arc::new(Forward(param)));
+        t.insert(path, param);
         Ok(())
     }
 }
@@ -73,6 +61,21 @@ impl Drop for ParamDir {
         let mut t = TREE.lock().unwrap_or_else(|e| e.into_inner());
         t.retain(|k, _| !k.starts_with(&prefix));
     }
+}
+
+/// The parameters whose path ("osd-ldiskfs/lustre-OST0000/uuid") is wanted. What is found may be
+/// on its way out.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn find(wanted: &dyn Fn(&str) -> bool) -> Result<KVec<Arc<dyn Param>>> {
+    let mut found = KVec::new();
+    for (path, param) in TREE.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+        if wanted(path.strip_prefix('/').unwrap_or(path)) {
+            found.push(param.clone(), GFP_KERNEL)?;
+        }
+    }
+    Ok(found)
 }
 
 /// For tests: the value of a parameter.
