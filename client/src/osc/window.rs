@@ -3,7 +3,7 @@
 //! Cached data of an object, a MiB at a time: what a bulk buffer can be at most.
 
 use super::ranges::Ranges;
-use kapi::pages::{Pages, PAGE_SIZE};
+use kapi::pages::{Page, Pages, PAGE_SIZE};
 use kapi::prelude::*;
 
 /// Bytes of a window.
@@ -13,18 +13,13 @@ pub const WINDOW_LEN: u32 = WINDOW as u32;
 const PAGE: u32 = PAGE_SIZE as u32;
 const PAGES: u32 = WINDOW_LEN / PAGE;
 
-enum Data {
-    None,
-    Own(Pages),
-    /// Also in a request that is being sent: not to be changed.
-    Shared(Arc<Pages>),
-}
-
 /// A window. Offsets are from its start.
+#[derive(Default)]
 pub struct Window {
-    data: Data,
-    /// The first page that there is memory for.
-    base: u32,
+    /// As many as there are in a window, or none at all.
+    pages: Vec<Option<Page>>,
+    /// How many of them there are.
+    held: usize,
     /// Bytes that are as on the server, or newer.
     valid: Ranges,
     /// Bytes that are newer.
@@ -35,31 +30,19 @@ pub struct Window {
     pub writing: bool,
 }
 
-impl Default for Window {
-    fn default() -> Self {
-        Window {
-            data: Data::None,
-            base: 0,
-            valid: Ranges::default(),
-            dirty: Ranges::default(),
-            reading: Ranges::default(),
-            writing: false,
-        }
-    }
+/// The pages that bytes from `start` to before `end` are in: number, and the part of each.
+fn by_page(start: u32, end: u32) -> impl Iterator<Item = (usize, usize, usize)> {
+    (start / PAGE..end.div_ceil(PAGE)).map(move |p| {
+        let first = p * PAGE;
+        let (from, to) = (start.max(first) - first, end.min(first + PAGE) - first);
+        (p as usize, from as usize, to as usize)
+    })
 }
 
 impl Window {
-    fn pages(&self) -> Option<&Pages> {
-        match &self.data {
-            Data::None => None,
-            Data::Own(p) => Some(p),
-            Data::Shared(p) => Some(p),
-        }
-    }
-
     /// Bytes of memory that it takes.
     pub fn memory(&self) -> usize {
-        self.pages().map_or(0, Pages::len)
+        self.held * PAGE_SIZE
     }
 
     /// Whether nothing is under way with it, so that it may be dropped.
@@ -85,40 +68,26 @@ impl Window {
         out.iter().collect()
     }
 
-    /// Makes room for, and exclusive, the memory of these bytes.
-    fn own(&mut self, start: u32, end: u32) -> Result<&mut Pages> {
-        let (first, behind) = (start / PAGE, end.div_ceil(PAGE).min(PAGES));
-        let have = self.pages().map_or(0, |p| p.count() as u32);
-        let fits = have > 0 && self.base <= first && behind <= self.base + have;
-        if !(fits && matches!(self.data, Data::Own(_))) {
-            let (mut lo, mut hi) = (first, behind);
-            if have > 0 {
-                lo = lo.min(self.base);
-                hi = hi.max(self.base + have);
-                // What grows at its end will grow further.
-                if behind > self.base + have {
-                    hi = hi.max((self.base + have * 2).min(PAGES));
-                }
-            }
-            let mut new = Pages::new((hi - lo) as usize)?;
-            if let Some(old) = self.pages() {
-                let mut to = (self.base - lo) as usize * PAGE_SIZE;
-                for c in old.chunks(0, old.len()) {
-                    new.copy_in(to, c)?;
-                    to += c.len();
-                }
-            }
-            self.base = lo;
-            self.data = Data::Own(new);
+    fn slot(&mut self, page: usize) -> Result<&mut Option<Page>> {
+        if self.pages.is_empty() {
+            self.pages.resize_with(PAGES as usize, || None);
         }
-        match &mut self.data {
-            Data::Own(p) => Ok(p),
-            _ => Err(EIO),
-        }
+        self.pages.get_mut(page).ok_or(EINVAL)
     }
 
-    fn at(&self, off: u32) -> usize {
-        (off - self.base * PAGE) as usize
+    /// Copies bytes, which are all within the page, to it.
+    fn put(&mut self, page: usize, from: usize, bytes: &[u8]) -> Result {
+        let slot = self.slot(page)?;
+        let new = slot.is_none();
+        if bytes.len() == PAGE_SIZE {
+            // What is being sent of the old one need not be copied.
+            *slot = Some(Page::new());
+        }
+        let to = slot.get_or_insert_default().bytes_mut();
+        let to = to.get_mut(from..from + bytes.len()).ok_or(EINVAL)?;
+        to.copy_from_slice(bytes);
+        self.held += usize::from(new);
+        Ok(())
     }
 
     /// Pages that would become dirty by a write.
@@ -134,10 +103,11 @@ impl Window {
     /// `ENOMEM`; nothing has changed.
     pub fn write(&mut self, start: u32, bytes: &[u8]) -> Result {
         let end = start + u32::try_from(bytes.len())?;
-        self.own(start, end)?;
-        let at = self.at(start);
-        if let Data::Own(p) = &mut self.data {
-            p.copy_in(at, bytes)?;
+        let mut rest = bytes;
+        for (page, from, to) in by_page(start, end) {
+            let (part, after) = rest.split_at(to - from);
+            rest = after;
+            self.put(page, from, part)?;
         }
         self.valid.add(start, end);
         self.dirty.add(start, end);
@@ -153,10 +123,15 @@ impl Window {
         if !self.has(start, end) {
             return Err(EINVAL);
         }
-        match self.pages() {
-            Some(p) => p.copy_out(self.at(start), out),
-            None => Err(EINVAL),
+        let mut rest = out;
+        for (page, from, to) in by_page(start, end) {
+            let (part, after) = rest.split_at_mut(to - from);
+            rest = after;
+            let page = self.pages.get(page).and_then(Option::as_ref);
+            let bytes = page.and_then(|p| p.bytes().get(from..to));
+            part.copy_from_slice(bytes.ok_or(EINVAL)?);
         }
+        Ok(())
     }
 
     /// What a read brought: the bytes from `start` to `end`, in pages of which the first is that
@@ -165,55 +140,33 @@ impl Window {
     /// # Errors
     /// `ENOMEM`, `EINVAL`.
     pub fn fill(&mut self, start: u32, end: u32, pages: Pages) -> Result {
-        if matches!(self.data, Data::None) {
-            self.base = start / PAGE;
-            self.data = Data::Own(pages);
-            self.valid.add(start, end);
-            return Ok(());
-        }
-        for (a, b) in self.valid.gaps(start, end) {
-            self.own(a, b)?;
-            let mut to = self.at(a);
-            if let Data::Own(p) = &mut self.data {
-                for c in pages.chunks((a - start) as usize, (b - a) as usize) {
-                    p.copy_in(to, c)?;
-                    to += c.len();
-                }
+        let first = (start / PAGE) as usize;
+        for (i, new) in pages.into_iter().enumerate() {
+            let slot = self.slot(first + i)?;
+            if slot.is_none() {
+                *slot = Some(new);
+                self.held += 1;
+                continue;
+            }
+            let at = (first + i) as u32 * PAGE;
+            for (a, b) in self.valid.gaps(at.max(start), (at + PAGE).min(end)) {
+                let (from, to) = ((a - at) as usize, (b - at) as usize);
+                let bytes = new.bytes().get(from..to).ok_or(EINVAL)?;
+                self.put(first + i, from, bytes)?;
             }
         }
         self.valid.add(start, end);
         Ok(())
     }
 
-    /// The memory of dirty bytes for a request, and where in it byte `start` is. It is not
-    /// changed any more.
-    ///
-    /// # Errors
-    /// `ENOMEM`.
-    pub fn share(&mut self, start: u32) -> Result<(Arc<Pages>, usize)> {
-        if let Data::Own(_) = &self.data {
-            if let Data::Own(p) = core::mem::replace(&mut self.data, Data::None) {
-                self.data = Data::Shared(Arc::new(p, GFP_KERNEL)?);
-            }
-        }
-        match &self.data {
-            Data::Shared(p) => Ok((p.clone(), self.at(start))),
-            _ => Err(EIO),
-        }
-    }
-
-    /// Copies bytes to `to` at `off`.
+    /// The pages of bytes that it has, for a request: later changes do not reach them.
     ///
     /// # Errors
     /// `EINVAL`: it does not have them.
-    pub fn gather(&self, start: u32, end: u32, to: &mut Pages, off: usize) -> Result {
-        let p = self.pages().ok_or(EINVAL)?;
-        let mut at = off;
-        for c in p.chunks(self.at(start), (end - start) as usize) {
-            to.copy_in(at, c)?;
-            at += c.len();
-        }
-        Ok(())
+    pub fn share(&self, start: u32, end: u32) -> Result<Vec<Page>> {
+        by_page(start, end)
+            .map(|(p, _, _)| self.pages.get(p).and_then(Clone::clone).ok_or(EINVAL))
+            .collect()
     }
 
     /// Forgets bytes; how many pages are dirty no more.
@@ -221,6 +174,12 @@ impl Window {
         let before = self.dirty.units(PAGE);
         self.valid.remove(start, end);
         self.dirty.remove(start, end);
+        for (page, from, to) in by_page(start, end) {
+            if to - from == PAGE_SIZE {
+                let gone = self.pages.get_mut(page).and_then(Option::take);
+                self.held -= usize::from(gone.is_some());
+            }
+        }
         before - self.dirty.units(PAGE)
     }
 }
@@ -256,11 +215,10 @@ mod tests {
     fn what_is_sent_does_not_change() {
         let mut w = Window::default();
         w.write(0, b"first").unwrap();
-        let (sent, at) = w.share(0).unwrap();
+        let sent = w.share(0, 5).unwrap();
         w.write(0, b"other").unwrap();
         let mut out = [0; 5];
-        sent.copy_out(at, &mut out).unwrap();
-        assert_eq!(&out, b"first");
+        assert_eq!(&sent[0].bytes()[..5], b"first");
         w.read(0, &mut out).unwrap();
         assert_eq!(&out, b"other");
     }
@@ -278,7 +236,7 @@ mod tests {
                     0 | 1 => {
                         w.write(start, &vec![byte; range.len()]).unwrap();
                         model[range].fill(Some(byte));
-                        kept.push(w.share(start).unwrap());
+                        kept.push(w.share(start, end).unwrap());
                     }
                     2 => {
                         let (a, b) = (start & !4095, end.next_multiple_of(4096));
@@ -290,9 +248,12 @@ mod tests {
                     _ => {
                         w.forget(start, end);
                         model[range].fill(None);
+                        kept.clear();
                     }
                 }
             }
+            let have = w.pages.iter().flatten().count();
+            prop_assert_eq!(w.memory(), have * PAGE_SIZE);
             for (a, chunk) in model.chunks(4096).enumerate() {
                 for (i, m) in chunk.iter().enumerate().step_by(97) {
                     let at = (a * 4096 + i) as u32;

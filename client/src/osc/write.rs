@@ -104,9 +104,13 @@ fn pick(
         if w > first && from != 0 {
             break;
         }
-        let (pages, off) = win.share(from)?;
-        let len = (to - from) as usize;
-        b.pieces.push(Piece { pages, off, len }, GFP_KERNEL)?;
+        let pages: Pages = win.share(from, to)?.into_iter().collect();
+        let piece = Piece {
+            pages: Arc::new(pages, GFP_KERNEL)?,
+            off: from as usize % PAGE_SIZE,
+            len: (to - from) as usize,
+        };
+        b.pieces.push(piece, GFP_KERNEL)?;
         take(win, w, (from, to), &mut b);
         w += 1;
         // Buffers are cut a MiB after the first page.
@@ -134,7 +138,7 @@ fn take(win: &mut super::window::Window, w: u64, (from, to): (u32, u32), b: &mut
     }
 }
 
-/// Copies scattered ranges together: whole pages but for the start of the first and the end of
+/// Takes scattered ranges together: whole pages but for the start of the first and the end of
 /// the last.
 fn gather(s: &mut State, first: u64, behind: u64, full_only: bool, b: &mut Batch) -> Result {
     const PAGE: u32 = PAGE_SIZE as u32;
@@ -154,19 +158,18 @@ fn gather(s: &mut State, first: u64, behind: u64, full_only: bool, b: &mut Batch
             wanted.push((*w, from, to));
         }
     }
-    let mut to = Pages::new(pages as usize)?;
-    let off = wanted.first().map_or(0, |r| r.1 % PAGE) as usize;
-    let mut at = off;
+    let mut all = Vec::with_capacity(pages as usize);
+    let mut len = 0;
     for &(w, from, end) in &wanted {
         let win = s.windows.get_mut(&w).ok_or(EIO)?;
-        win.gather(from, end, &mut to, at)?;
-        at += (end - from) as usize;
+        all.extend(win.share(from, end)?);
+        len += (end - from) as usize;
         take(win, w, (from, end), b);
     }
     let piece = Piece {
-        pages: Arc::new(to, GFP_KERNEL)?,
-        off,
-        len: at - off,
+        pages: Arc::new(all.into_iter().collect(), GFP_KERNEL)?,
+        off: wanted.first().map_or(0, |r| r.1 % PAGE) as usize,
+        len,
     };
     b.pieces.push(piece, GFP_KERNEL)?;
     Ok(())

@@ -5,15 +5,108 @@
 
 use crate::error::{code::*, Result};
 use crate::sync::Arc;
+use std::sync::{Arc as StdArc, Mutex, PoisonError};
 
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
+
+type Bytes = Box<[u8; PAGE_SIZE]>;
+
+/// Pages that nobody uses are kept for the next: memory that is mapped already. So many at most.
+const SPARE_MAX: usize = 16 << 10;
+
+static SPARE: Mutex<Vec<Bytes>> = Mutex::new(Vec::new());
+
+fn spare() -> std::sync::MutexGuard<'static, Vec<Bytes>> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The memory of a page.
+struct Frame(Option<Bytes>);
+
+impl Frame {
+    fn bytes(&self) -> &[u8; PAGE_SIZE] {
+        match &self.0 {
+            Some(b) => b,
+            None => &[0; PAGE_SIZE],
+        }
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Self {
+        let mut new = spare().pop().unwrap_or_else(|| Box::new([0; PAGE_SIZE]));
+        new.copy_from_slice(self.bytes());
+        Frame(Some(new))
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        let mut all = spare();
+        if all.len() < SPARE_MAX {
+            all.extend(self.0.take());
+        }
+    }
+}
+
+/// A page that may have several owners, each of whom has its own content as soon as it is changed.
+/// For caches of data; the kernel has its page cache for that.
+#[derive(Clone)]
+pub struct Page(StdArc<Frame>);
+
+impl Page {
+    /// A page of zeros.
+    pub fn new() -> Page {
+        let used = spare().pop();
+        let bytes = match used {
+            Some(mut b) => {
+                b.fill(0);
+                b
+            }
+            None => Box::new([0; PAGE_SIZE]),
+        };
+        Page(StdArc::new(Frame(Some(bytes))))
+    }
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8; PAGE_SIZE] {
+        self.0.bytes()
+    }
+    /// The same, to be changed: a copy, if somebody else has the page too.
+    pub fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
+        StdArc::make_mut(&mut self.0)
+            .0
+            .get_or_insert_with(|| Box::new([0; PAGE_SIZE]))
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Page::new()
+    }
+}
 
 /// An owned run of pages. They need not be contiguous in memory, so they are reached one by one.
 ///
 /// The content of new pages is zero.
 pub struct Pages {
-    pages: Vec<Box<[u8; PAGE_SIZE]>>,
+    pages: Vec<Page>,
+}
+
+impl FromIterator<Page> for Pages {
+    fn from_iter<I: IntoIterator<Item = Page>>(pages: I) -> Self {
+        Pages {
+            pages: pages.into_iter().collect(),
+        }
+    }
+}
+
+impl IntoIterator for Pages {
+    type Item = Page;
+    type IntoIter = std::vec::IntoIter<Page>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.pages.into_iter()
+    }
 }
 
 impl Pages {
@@ -24,9 +117,7 @@ impl Pages {
     pub fn new(n: usize) -> Result<Pages> {
         let mut pages = Vec::new();
         pages.try_reserve_exact(n).map_err(|_| ENOMEM)?;
-        for _ in 0..n {
-            pages.push(Box::new([0; PAGE_SIZE]));
-        }
+        pages.extend((0..n).map(|_| Page::new()));
         Ok(Pages { pages })
     }
     /// Takes pages back that were shared; none if somebody else still has them.
@@ -47,11 +138,11 @@ impl Pages {
     }
     /// Page `i`.
     pub fn page(&self, i: usize) -> Option<&[u8; PAGE_SIZE]> {
-        self.pages.get(i).map(|p| &**p)
+        self.pages.get(i).map(Page::bytes)
     }
     /// Page `i`.
     pub fn page_mut(&mut self, i: usize) -> Option<&mut [u8; PAGE_SIZE]> {
-        self.pages.get_mut(i).map(|p| &mut **p)
+        self.pages.get_mut(i).map(Page::bytes_mut)
     }
     /// The pieces, none crossing a page, of `len` bytes at `off`; less if the pages end before.
     pub fn chunks(&self, off: usize, len: usize) -> impl Iterator<Item = &[u8]> {
@@ -63,7 +154,8 @@ impl Pages {
             }
             let in_page = pos % PAGE_SIZE;
             let n = (PAGE_SIZE - in_page).min(end - pos);
-            let piece = self.pages.get(pos / PAGE_SIZE)?.get(in_page..in_page + n);
+            let page = self.pages.get(pos / PAGE_SIZE)?;
+            let piece = page.bytes().get(in_page..in_page + n);
             pos += n;
             piece
         })
@@ -80,7 +172,8 @@ impl Pages {
         while !data.is_empty() {
             let in_page = pos % PAGE_SIZE;
             let n = (PAGE_SIZE - in_page).min(data.len());
-            self.pages[pos / PAGE_SIZE][in_page..in_page + n].copy_from_slice(&data[..n]);
+            self.pages[pos / PAGE_SIZE].bytes_mut()[in_page..in_page + n]
+                .copy_from_slice(&data[..n]);
             pos += n;
             data = &data[n..];
         }
@@ -114,7 +207,7 @@ impl Pages {
         while pos < end {
             let in_page = pos % PAGE_SIZE;
             let n = (PAGE_SIZE - in_page).min(end - pos);
-            self.pages[pos / PAGE_SIZE][in_page..in_page + n].fill(0);
+            self.pages[pos / PAGE_SIZE].bytes_mut()[in_page..in_page + n].fill(0);
             pos += n;
         }
         Ok(())
