@@ -11,8 +11,8 @@ pub fn adler32(seed: u32, data: &[u8]) -> u32 {
     let (mut a, mut b) = (seed & 0xffff, seed >> 16);
     for chunk in data.chunks(NMAX) {
         for byte in chunk {
-            a += u32::from(*byte);
-            b += a;
+            a = a.wrapping_add((*byte).into());
+            b = b.wrapping_add(a);
         }
         a %= BASE;
         b %= BASE;

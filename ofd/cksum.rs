@@ -6,15 +6,52 @@ use crate::data::Data;
 use crate::layout::Layout;
 use kapi::checksum::{adler32, crc32, crc32c};
 use kapi::pages::PAGE_SIZE;
+use kapi::prelude::*;
+use kapi::sync::atomic::{Atomic, Relaxed};
 use wire::connect::ChecksumTypes;
 use wire::obdo::CksumType;
 
-/// What clients are offered. The two T10 types with CRCs are understood, too, but slow.
-pub(crate) const OFFERED: ChecksumTypes = ChecksumTypes::CRC32
-    .union(ChecksumTypes::ADLER)
-    .union(ChecksumTypes::CRC32C)
-    .union(ChecksumTypes::T10IP512)
-    .union(ChecksumTypes::T10IP4K);
+/// What clients may be offered besides Adler. The two T10 types with CRCs are understood, too, but
+/// slow.
+const CANDIDATES: [(ChecksumTypes, CksumType); 4] = [
+    (ChecksumTypes::CRC32, CksumType::Crc32),
+    (ChecksumTypes::CRC32C, CksumType::Crc32c),
+    (ChecksumTypes::T10IP512, CksumType::T10Ip512),
+    (ChecksumTypes::T10IP4K, CksumType::T10Ip4k),
+];
+
+/// The bits of what is offered, once that is known.
+static OFFERED: Atomic<u32> = Atomic::<u32>::new(0);
+
+/// What clients are offered: Adler, and what takes at most twice its time on this machine.
+pub(crate) fn offered() -> ChecksumTypes {
+    let known = OFFERED.load(Relaxed);
+    if known != 0 {
+        return ChecksumTypes::from_bits_retain(known);
+    }
+    let adler = time(CksumType::Adler);
+    let mut all = ChecksumTypes::ADLER;
+    for (bit, kind) in CANDIDATES {
+        if time(kind) <= adler.saturating_mul(2) {
+            all.insert(bit);
+        }
+    }
+    OFFERED.store(all.bits(), Relaxed);
+    all
+}
+
+/// Nanoseconds that the sum of some pages takes; the best of a few times, as others run here, too.
+fn time(kind: CksumType) -> u64 {
+    let page = [0x5a; 1024];
+    let once = || {
+        let start = Instant::now();
+        let s = (0..64).fold(1, |s, _| add(kind, s, 0, &page));
+        // A sum that nobody wants is not made.
+        core::hint::black_box(s);
+        u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    };
+    (0..5).map(|_| once()).min().unwrap_or(0)
+}
 
 /// CRC-16 of T10 DIF for each byte.
 const T10: [u16; 256] = {
@@ -78,6 +115,19 @@ fn guards(seed: u32, in_page: usize, data: &[u8], sector: usize, crc: bool) -> u
     sum
 }
 
+/// Goes on with the sum `s` over data that begin at `in_page` of a page.
+fn add(kind: CksumType, s: u32, in_page: usize, data: &[u8]) -> u32 {
+    match kind {
+        CksumType::Crc32 => crc32(s, data),
+        CksumType::Crc32c => crc32c(s, data),
+        CksumType::Adler => adler32(s, data),
+        CksumType::T10Ip512 => guards(s, in_page, data, 512, false),
+        CksumType::T10Ip4k => guards(s, in_page, data, 4096, false),
+        CksumType::T10Crc512 => guards(s, in_page, data, 512, true),
+        CksumType::T10Crc4k => guards(s, in_page, data, 4096, true),
+    }
+}
+
 /// The sum of what is transferred by `layout`.
 pub(crate) fn sum(kind: CksumType, layout: &Layout, data: &Data) -> u32 {
     let mut s = match kind {
@@ -89,15 +139,7 @@ pub(crate) fn sum(kind: CksumType, layout: &Layout, data: &Data) -> u32 {
         for chunk in data.chunks(p) {
             // Data lie in their pages as they do in those of the object.
             let in_page = at % PAGE_SIZE;
-            s = match kind {
-                CksumType::Crc32 => crc32(s, chunk),
-                CksumType::Crc32c => crc32c(s, chunk),
-                CksumType::Adler => adler32(s, chunk),
-                CksumType::T10Ip512 => guards(s, in_page, chunk, 512, false),
-                CksumType::T10Ip4k => guards(s, in_page, chunk, 4096, false),
-                CksumType::T10Crc512 => guards(s, in_page, chunk, 512, true),
-                CksumType::T10Crc4k => guards(s, in_page, chunk, 4096, true),
-            };
+            s = add(kind, s, in_page, chunk);
             at += chunk.len();
         }
     }

@@ -84,7 +84,7 @@ impl Ofd {
         }
         if f.contains(ConnectFlags::CKSUM) {
             let types = ChecksumTypes::from_bits_retain(wanted.ocd_cksum_types.get());
-            let types = types & cksum::OFFERED;
+            let types = types & cksum::offered();
             if types.is_empty() {
                 return Err(EPROTO);
             }
