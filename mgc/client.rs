@@ -450,7 +450,7 @@ impl Mgc {
         if self.import.state() == State::Full {
             self.locks.cache().work();
         }
-        self.import.disconnect();
+        self.import.leave();
         self.server.remove_client(self.import.own_cookie());
         // It knows the locks, and they know it.
         self.locks.set_import(None);

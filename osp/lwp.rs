@@ -181,6 +181,6 @@ impl Lwp {
 
     /// Ends the connection.
     pub fn stop(&self) {
-        self.import.disconnect();
+        self.import.leave();
     }
 }

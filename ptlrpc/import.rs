@@ -501,19 +501,34 @@ impl Import {
         self.node.remove_import(self);
     }
 
-    /// Says good-bye to the target and closes.
+    fn farewell(self: &Arc<Self>) -> Result<Option<Arc<Call>>> {
+        if self.state() != State::Full || self.reverse {
+            return Ok(None);
+        }
+        let msg = Msg::request(self.config.disconnect_opc, wire::msg::OBD_VERSION, &[])?;
+        let mut options = CallOptions::new(&[])?;
+        options.no_resend = true;
+        options.timeout = Some(5);
+        self.begin(msg, options, None).map(Some)
+    }
+
+    /// Says good-bye to the target, waits until it has heard, and closes.
     pub fn disconnect(self: &Arc<Self>) {
-        if self.state() == State::Full && !self.reverse {
-            let farewell = || -> Outcome {
-                let msg = Msg::request(self.config.disconnect_opc, wire::msg::OBD_VERSION, &[])?;
-                let mut options = CallOptions::new(&[])?;
-                options.no_resend = true;
-                options.timeout = Some(5);
-                self.call(msg, options, None)
-            };
-            if let Err(e) = farewell() {
-                pr_debug!("disconnect from {}: {:?}\n", self.config.target_uuid, e);
-            }
+        let heard = self.farewell().and_then(|call| match call {
+            Some(c) => c.wait().map(|_| ()),
+            None => Ok(()),
+        });
+        if let Err(e) = heard {
+            pr_debug!("disconnect from {}: {:?}\n", self.config.target_uuid, e);
+        }
+        self.close(ESHUTDOWN);
+    }
+
+    /// Says good-bye and closes, for those of whom the target keeps nothing: it may be gone
+    /// already, and nobody has to wait for that.
+    pub fn leave(self: &Arc<Self>) {
+        if let Err(e) = self.farewell() {
+            pr_debug!("leaving {}: {:?}\n", self.config.target_uuid, e);
         }
         self.close(ESHUTDOWN);
     }
