@@ -8,6 +8,14 @@ use osd::{Fid, Plan, Transaction};
 use osp::Reservation;
 use wire::lov::{LovOstData, LovPattern, PlainSpec};
 
+/// Bytes of object number `i` of `n` of a file of `size` bytes.
+fn object_size(size: u64, stripe_size: u32, i: u64, n: u64) -> u64 {
+    let stripe = u64::from(stripe_size.max(1));
+    let row = stripe.saturating_mul(n.max(1));
+    let rest = (size % row).saturating_sub(stripe.saturating_mul(i));
+    size / row * stripe + rest.min(stripe)
+}
+
 /// A layout whose objects are reserved. Dropped before [`Layout::commit`], it gives them back.
 pub struct Layout {
     stripe_size: u32,
@@ -54,6 +62,22 @@ impl Layout {
         self.reserved.iter().map(|r| r.osp().index())
     }
 
+    /// The file has this size, and has had no objects so far: they get their part of it. The OSTs
+    /// are asked, so no transaction is running.
+    ///
+    /// # Errors
+    /// `EINPROGRESS`: an OST cannot do that now. Why it refuses.
+    pub fn set_size(&mut self, size: u64) -> Result {
+        let (stripe_size, n) = (self.stripe_size, self.reserved.len() as u64);
+        for (i, r) in (0..).zip(self.reserved.iter_mut()) {
+            match object_size(size, stripe_size, i, n) {
+                0 => {}
+                part => r.set_size(part)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Plans for [`Layout::commit`].
     ///
     /// # Errors
@@ -82,5 +106,25 @@ impl Layout {
             .write(&self.objects, &mut ea)
             .map_err(|_| EIO)?;
         Ok(ea)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// As if the file had been written byte by byte.
+        #[test]
+        fn sizes(size in 0..200u64, stripe in 1..9u32, n in 1..6u64) {
+            let mut sizes = vec![0; n as usize];
+            for at in 0..size {
+                let (unit, off) = (at / u64::from(stripe), at % u64::from(stripe));
+                sizes[(unit % n) as usize] = unit / n * u64::from(stripe) + off + 1;
+            }
+            let got: Vec<_> = (0..n).map(|i| object_size(size, stripe, i, n)).collect();
+            prop_assert_eq!(got, sizes);
+        }
     }
 }

@@ -238,14 +238,15 @@ impl Mdd {
     ///
     /// # Errors
     /// `EEXIST`: it has one, and another was wished for. Those of the layout. `EINPROGRESS`: it
-    /// lost the one that it had.
+    /// has another size now, or lost the layout that it had.
     pub fn make_layout(
         &self,
         run: &mut dyn Runner,
         o: &ObjectRef,
         layout: Reserved,
     ) -> Result<bool> {
-        if !o.attr()?.is_file() {
+        let a = o.attr()?;
+        if !a.is_file() {
             return Err(EINVAL);
         }
         if self.layout(o)?.is_some() {
@@ -254,7 +255,11 @@ impl Mdd {
                 false => Ok(false),
             };
         }
+        let size = layout.size();
         let mut layout = layout.layout()?.ok_or(EINPROGRESS)?;
+        if a.size != size {
+            return Err(EINPROGRESS);
+        }
         let mut plan = self.osd.plan()?;
         plan.xattr(o, layout.ea_len())?;
         plan.attr(o, &SetAttr::default())?;

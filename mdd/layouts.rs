@@ -50,6 +50,13 @@ pub trait NewLayout {
     /// Bytes of the xattr.
     fn ea_len(&self) -> usize;
 
+    /// The file has this size already: its objects get their part of it. No transaction is
+    /// running.
+    ///
+    /// # Errors
+    /// `EINPROGRESS`: that cannot be done now.
+    fn set_size(&mut self, size: u64) -> Result;
+
     /// Plans what is recorded about the objects.
     fn plan(&self, plan: &mut Plan) -> Result;
 

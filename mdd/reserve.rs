@@ -26,6 +26,8 @@ pub struct Reserved {
     layout: Result<Option<KBox<dyn NewLayout>>>,
     /// A user wished for it.
     wished: bool,
+    /// The size of the file that it is for, which its objects have.
+    size: u64,
 }
 
 impl Reserved {
@@ -34,12 +36,18 @@ impl Reserved {
         Reserved {
             layout: Ok(None),
             wished: false,
+            size: 0,
         }
     }
 
     /// Whether a user wished for it.
     pub(crate) fn is_wished(&self) -> bool {
         self.wished
+    }
+
+    /// The size of the file that it is for.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     /// The layout.
@@ -65,22 +73,31 @@ impl Mdd {
         Reserved {
             layout: may.and_then(|()| self.prepare(Some(dir), user)).map(Some),
             wished: user.is_some(),
+            size: 0,
         }
     }
 
     /// Reserves what a file without a layout is to have: what `user` wished for, else by the
     /// defaults. It may wait for OSTs, so the caller holds no locks.
     pub fn reserve_for(&self, o: &ObjectRef, user: Option<&[u8]>) -> Reserved {
-        let layout = || {
-            if !o.attr()?.is_file() || self.layout(o)?.is_some() {
+        let mut size = 0;
+        let mut layout = || {
+            let a = o.attr()?;
+            if !a.is_file() || self.layout(o)?.is_some() {
                 return Ok(None);
             }
             let dir = self.first_parent(o)?;
-            self.prepare(dir.as_ref(), user).map(Some)
+            let mut layout = self.prepare(dir.as_ref(), user)?;
+            if a.size > 0 {
+                layout.set_size(a.size)?;
+                size = a.size;
+            }
+            Ok(Some(layout))
         };
         Reserved {
             layout: layout(),
             wished: user.is_some(),
+            size,
         }
     }
 

@@ -41,6 +41,10 @@ impl NewLayout for Layout {
         Layout::ea_len(self)
     }
 
+    fn set_size(&mut self, size: u64) -> Result {
+        Layout::set_size(self, size)
+    }
+
     fn plan(&self, plan: &mut Plan) -> Result {
         Layout::plan(self, plan)
     }

@@ -22,6 +22,8 @@ struct Osts {
     live: BTreeSet<u64>,
     reserved: u64,
     owners: Vec<(u64, Owner)>,
+    /// What objects got before their files had them.
+    sizes: Vec<u64>,
     /// Every wish, with the defaults above it.
     wishes: Vec<[Option<Vec<u8>>; 3]>,
     /// What is planned next fails like this.
@@ -54,6 +56,12 @@ impl Drop for FakeLayout {
 impl NewLayout for FakeLayout {
     fn ea_len(&self) -> usize {
         8
+    }
+
+    fn set_size(&mut self, size: u64) -> Result {
+        self.0.failure()?;
+        self.0.osts().sizes.push(size);
+        Ok(())
     }
 
     fn plan(&self, _: &mut Plan) -> Result {

@@ -297,6 +297,7 @@ impl Osp {
                     self.state.work.notify_one();
                     return Ok(Reservation {
                         osp: self.clone(),
+                        chosen: None,
                         taken: false,
                     });
                 }
@@ -349,12 +350,14 @@ impl Osp {
 /// An object to be had. Dropped, it goes back to the pool.
 pub struct Reservation {
     osp: Arc<Osp>,
+    /// Handed out already.
+    chosen: Option<Fid>,
     taken: bool,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.taken {
+        if !self.taken && self.chosen.is_none() {
             self.osp.state.change(|i| i.pool.release());
         }
     }
@@ -374,14 +377,33 @@ impl Reservation {
         self.osp.last_used.plan(plan)
     }
 
+    /// Gives the object, which nobody uses yet, a size before it is taken. If it is not taken
+    /// then, it belongs to nobody; should a later one be used, it stays.
+    ///
+    /// # Errors
+    /// `EINPROGRESS`: the OST cannot do that now. Why it refuses.
+    pub fn set_size(&mut self, size: u64) -> Result {
+        let osp = &self.osp;
+        let fid = match self.chosen {
+            Some(f) => f,
+            None => osp.state.change(|i| i.pool.take()).ok_or(EIO)?,
+        };
+        self.chosen = Some(fid);
+        requests::set_size(&osp.import, fid, size).map_err(|e| match e {
+            e if e == ENOTCONN || e == ETIMEDOUT || e == EAGAIN || e == EIO => EINPROGRESS,
+            e => e,
+        })
+    }
+
     /// Takes the object: from now on it belongs to the caller, if `tx` gets to the disk.
     ///
     /// # Errors
     /// `EIO`, `ENOSPC`: the object belongs to nobody; should a later one be used, it stays.
     pub fn take(mut self, tx: &mut Transaction) -> Result<Fid> {
         let state = &self.osp.state;
+        let chosen = self.chosen;
         let (fid, written) = self.osp.last_used.in_order(|last_used| {
-            let taken = state.change(|i| Some((i.pool.take()?, i.pool.used())));
+            let taken = state.change(|i| Some((chosen.or_else(|| i.pool.take())?, i.pool.used())));
             let (fid, id) = taken.ok_or(EIO)?;
             Ok::<_, Error>((fid, last_used.write(tx, id)))
         })?;

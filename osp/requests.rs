@@ -12,7 +12,7 @@ use wire::fid::Fid;
 use wire::msg::{MDS_VERSION, OST_VERSION};
 use wire::obdo::{ObdFl, ObdMd, Obdo};
 use wire::opcode::{
-    portal, OST_CREATE, OST_DESTROY, OST_GET_INFO, OST_SETATTR, OST_STATFS, SEQ_QUERY,
+    portal, OST_CREATE, OST_DESTROY, OST_GET_INFO, OST_PUNCH, OST_SETATTR, OST_STATFS, SEQ_QUERY,
 };
 use wire::ost::ObdStatfs;
 use wire::ostid::OstId;
@@ -102,6 +102,23 @@ pub(crate) fn create(
         last: o.o_oi.to_fid(ost_index).map_err(|_| EPROTO)?,
         width,
     })
+}
+
+/// Gives an object a size.
+///
+/// # Errors
+/// Those of the OST and of the connection.
+pub(crate) fn set_size(import: &Arc<Import>, fid: Fid, size: u64) -> Result {
+    let mut o = Obdo {
+        o_oi: OstId::from_fid(fid),
+        ..Obdo::default()
+    };
+    o.set_valid(ObdMd::FLID | ObdMd::FLGROUP | ObdMd::FLSIZE | ObdMd::FLBLOCKS);
+    o.o_size.set(size);
+    // Up to the end.
+    o.o_blocks.set(u64::MAX);
+    let m = body(OST_PUNCH, &o, &[])?;
+    import.call(m, options(&[BODY])?, None)?.check().map(drop)
 }
 
 /// The last object of the sequence of `fid`.

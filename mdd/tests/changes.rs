@@ -278,6 +278,14 @@ fn sizes() {
     let n = w.create_as(&ROOT, &root, "n", &new, Wish::None).unwrap();
     w.setattr(&ROOT, &n, size(100)).unwrap();
     assert_eq!(w.attr(&n).size, 100);
+    // Objects that it gets later have it, unless it is another one by then.
+    let old = w.mdd.reserve_for(&n, None);
+    w.setattr(&ROOT, &n, size(200)).unwrap();
+    let late = w.mdd.make_layout(&mut w.run, &n, old);
+    assert_eq!(late, Err(EINPROGRESS));
+    let new = w.mdd.reserve_for(&n, None);
+    assert_eq!(w.mdd.make_layout(&mut w.run, &n, new), Ok(true));
+    assert_eq!(w.fake.osts().sizes, [100, 200]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use lustre_client::mdc::{Looked, NewNode, OpenWish, Opened};
 use lustre_client::Result;
 use mdt::Mdt;
 use ofd::Ofd;
+use osd::Device;
 use osd_memory::{Config, MemoryDevice};
 use stack::{ServerNode, TestClient};
 use wire::fid::Fid;
@@ -129,6 +130,7 @@ pub struct Striped {
     pub w: World,
     oss: ServerNode,
     osts: Vec<Arc<Ofd>>,
+    stores: Vec<Arc<MemoryDevice>>,
 }
 
 impl Striped {
@@ -142,8 +144,12 @@ impl Striped {
     pub fn without_osts() -> Striped {
         let w = World::new();
         let oss = ServerNode::start();
-        let osts = Vec::new();
-        Striped { w, oss, osts }
+        Striped {
+            w,
+            oss,
+            osts: Vec::new(),
+            stores: Vec::new(),
+        }
     }
 
     pub fn add_osts(&mut self) {
@@ -154,7 +160,8 @@ impl Striped {
                 ..Config::default()
             });
             self.osts
-                .push(oss.ost(store, index, &w.node.fsname, &w.mdt));
+                .push(oss.ost(store.clone(), index, &w.node.fsname, &w.mdt));
+            self.stores.push(store);
             let mut nids = KVec::new();
             nids.push(oss.nid, GFP_KERNEL).unwrap();
             w.mdt.add_ost(index.into(), nids).unwrap();
@@ -168,6 +175,12 @@ impl Striped {
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
+    }
+
+    /// Bytes of an object on an OST.
+    pub fn object_size(&self, ost: u32, fid: &Fid) -> u64 {
+        let o = self.stores[ost as usize].object(fid).unwrap();
+        o.attr().unwrap().size
     }
 
     pub fn stop(self) {
