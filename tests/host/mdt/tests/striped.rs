@@ -199,18 +199,18 @@ fn a_size_before_objects() {
     let f = s.create("f", OpenFlags::DELAY_CREATE, &[]);
     let fid = f.found.attr.fid;
     let size = SetAttr {
-        size: Some(5 << 20 | 17),
+        size: Some((5 << 20) | 17),
         ..SetAttr::default()
     };
     m.setattr(fid, &size, &[], None, &s.w.cred).unwrap();
     let (a, valid) = s.attr(fid);
-    assert!(valid.contains(ObdMd::FLSIZE) && a.size == 5 << 20 | 17);
+    assert!(valid.contains(ObdMd::FLSIZE) && a.size == (5 << 20) | 17);
     let flags = OpenFlags::FMODE_WRITE | OpenFlags::BY_FID | OpenFlags::HAS_EA;
     let g = s.open(b"", fid, flags, &user_md(2, 1 << 20)).unwrap();
     let l = parse(&g.found.layout).unwrap();
     let size_of = |i: usize| s.object_size(l.stripes[i].ost, &l.stripes[i].fid);
     // Units 0, 2 and 4; 1, 3 and the start of 5.
-    assert_eq!((size_of(0), size_of(1)), (3 << 20, 2 << 20 | 17));
+    assert_eq!((size_of(0), size_of(1)), (3 << 20, (2 << 20) | 17));
     s.close(&f);
     s.close(&g);
     s.stop();
