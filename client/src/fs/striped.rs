@@ -151,7 +151,11 @@ impl Striped {
         if self.is_locked() {
             return Ok(self.known());
         }
-        let all = self.ask_all(|o| o.begin_glimpse(), |o, a| o.end_glimpse(a))?;
+        let all = Self::ask_all(
+            &self.objects,
+            |o| o.begin_glimpse(),
+            |o, a| o.end_glimpse(a),
+        )?;
         Ok(self.extent(all.into_iter()))
     }
 
@@ -186,26 +190,32 @@ impl Striped {
         Ok(self.extent(all?.into_iter()))
     }
 
-    /// Takes locks of all that there is and will be, for writing: the size is ours then.
+    /// Takes locks of all that there is and will be: for writing of the first object, where a new
+    /// file is written first, for reading of the others, so that readers elsewhere do not want them
+    /// back.
     ///
     /// # Errors
     /// Those of the OSTs.
     pub fn own(&self) -> Result {
-        self.ask_all(
-            |o| o.begin_lock(Mode::Pw, 0, u64::MAX),
-            |o, a| o.end_lock(a),
-        )?;
-        Ok(())
+        let Some((first, others)) = self.objects.split_first() else {
+            return Ok(());
+        };
+        let write = first.begin_lock(Mode::Pw, 0, u64::MAX);
+        let read = Self::ask_all(others, |o| o.begin_glimpse(), |o, a| o.end_glimpse(a));
+        if let Ask::Asked(a) = write? {
+            first.end_lock(a)?;
+        }
+        read.map(|_| ())
     }
 
-    /// Asks all objects at once, and waits for their answers; the first error.
+    /// Asks objects at once, and waits for their answers; the first error.
     fn ask_all<T>(
-        &self,
+        objects: &[StdArc<Object>],
         begin: impl for<'a> Fn(&'a StdArc<Object>) -> Result<Ask<'a, T>>,
         end: impl for<'a> Fn(&'a StdArc<Object>, Asked<'a>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let mut out = Vec::with_capacity(self.objects.len());
-        for some in self.objects.chunks(PARALLEL) {
+        let mut out = Vec::with_capacity(objects.len());
+        for some in objects.chunks(PARALLEL) {
             let asked: Vec<_> = some.iter().map(|o| (o, begin(o))).collect();
             // What was asked for has to be waited for, errors or not.
             let answers: Vec<Result<T>> = asked
