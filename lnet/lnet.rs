@@ -22,6 +22,6 @@ pub mod socklnd;
 mod work;
 
 pub use config::Config;
-pub use event::{Event, EventHandler, MessageBuf, Payload, ProcessId, Sink};
+pub use event::{Event, EventHandler, MessageBuf, Payload, PeerWatcher, ProcessId, Sink};
 pub use node::{Lnet, PutArgs};
 pub use portal::{Entry, EntryHandle, MatchSpec};

@@ -139,8 +139,8 @@ impl Lnet {
     }
 
     /// Who is told when a peer is lost.
-    pub fn watch_peers(&self, watcher: Arc<dyn PeerWatcher>) {
-        let old = self.watcher.lock().replace(watcher);
+    pub fn watch_peers(&self, watcher: Option<Arc<dyn PeerWatcher>>) {
+        let old = core::mem::replace(&mut *self.watcher.lock(), watcher);
         drop(old);
     }
 

@@ -10,7 +10,7 @@ use wire::connect::ConnectData;
 use wire::msg::ConnectOpFlags;
 
 /// How long after a failed attempt the next one comes.
-const RETRY: Duration = Duration::from_secs(2);
+pub(crate) const RETRY: Duration = Duration::from_secs(2);
 
 /// What a target's answer makes of an import.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,6 +180,7 @@ impl Import {
             inner.was_full = true;
             inner.last_error = None;
             inner.last_sent = Instant::now();
+            inner.full_since = Some(inner.last_sent);
             v
         };
         self.slots.limit(granted.max_mod_rpcs().unwrap_or(1));

@@ -4,6 +4,7 @@
 
 use crate::bulk::ClientBulk;
 use crate::call::{Birth, Call, CallOptions, Outcome, Phase};
+use crate::connect::RETRY;
 use crate::estimate::{request_timeout, Estimate};
 use crate::export::ClientUuid;
 use crate::message::Msg;
@@ -83,6 +84,8 @@ pub(crate) struct Inner {
     /// We were connected at some time: being unknown then means being evicted.
     pub(crate) was_full: bool,
     pub(crate) next_try: Instant,
+    /// When it was connected last.
+    pub(crate) full_since: Option<Instant>,
     pub(crate) last_sent: Instant,
     pub(crate) last_committed: u64,
     pub(crate) last_error: Option<Error>,
@@ -134,6 +137,7 @@ impl Import {
                     granted: wanted,
                     was_full: false,
                     next_try: Instant::now(),
+                    full_since: None,
                     last_sent: Instant::now(),
                     last_committed: 0,
                     last_error: None,
@@ -450,6 +454,11 @@ impl Import {
     /// The network has lost the reply's or the request's way: everything sent in connection
     /// `conn_cnt` is to be sent again.
     pub(crate) fn lost(self: &Arc<Self>, conn_cnt: u32) {
+        self.lost_until(conn_cnt, Instant::now());
+    }
+
+    /// The same; the connection is made anew at `next_try`, if that is in the future.
+    fn lost_until(self: &Arc<Self>, conn_cnt: u32, next_try: Instant) {
         let mut ended: KVec<Arc<Call>> = KVec::new();
         {
             let mut inner = self.inner.lock();
@@ -458,7 +467,7 @@ impl Import {
             }
             if !self.reverse {
                 inner.state = State::Disconnected;
-                inner.next_try = Instant::now();
+                inner.next_try = next_try;
             }
             for call in inner.calls.values() {
                 let mut c = call.lock();
@@ -482,7 +491,41 @@ impl Import {
         if let Some(e) = &self.events {
             e.disconnected();
         }
-        self.clone().connect();
+        if next_try <= Instant::now() {
+            self.clone().connect();
+        }
+    }
+
+    /// The last connection to the target's node has broken: what was sent may not have arrived.
+    /// Nobody has to wait for an answer until its time is up.
+    pub(crate) fn broken(self: &Arc<Self>) {
+        // The way back to a client is the client's to make anew.
+        if self.reverse {
+            return;
+        }
+        let mut connect = None;
+        let (state, conn_cnt, waits, since) = {
+            let inner = self.inner.lock();
+            let mut waits = false;
+            for call in inner.calls.values() {
+                if call.lock().phase == Phase::Sent {
+                    waits = true;
+                    if wire::opcode::is_connect(call.opc) {
+                        connect = Some(call.clone());
+                    }
+                }
+            }
+            (inner.state, inner.conn_cnt, waits, inner.full_since)
+        };
+        match (state, connect) {
+            // What breaks the connection may be what is sent: not as fast as can be.
+            (State::Full, _) if waits => {
+                let next = since.map(|t| t + RETRY);
+                self.lost_until(conn_cnt, next.unwrap_or(Instant::now()));
+            }
+            (State::Connecting, Some(call)) => self.complete(&call, Err(ETIMEDOUT)),
+            _ => {}
+        }
     }
 
     /// Gives up: calls end with `error`, nothing is sent any more.

@@ -12,7 +12,8 @@ use crate::net::Listening;
 use crate::service::Service;
 use kapi::prelude::*;
 use kapi::thread::JoinHandle;
-use lnet::Lnet;
+use lnet::{Lnet, PeerWatcher};
+use wire::nid::Nid;
 
 /// Threads that run the completion functions of asynchronous calls.
 const WORKERS: usize = 2;
@@ -23,6 +24,19 @@ type Job = KBox<dyn Once<()>>;
 struct Jobs {
     queue: Deque<Job>,
     stopping: bool,
+}
+
+/// Hears of peers whose connections have broken.
+struct Watch(Arc<Node>);
+
+impl PeerWatcher for Watch {
+    fn peer_down(&self, nid: Nid) {
+        let node = self.0.clone();
+        // Whoever tells may hold locks.
+        if let Err(e) = self.0.spawn_job(move || node.peer_down(nid)) {
+            pr_debug!("the loss of {} is not told: {:?}\n", nid, e);
+        }
+    }
 }
 
 /// A node.
@@ -76,7 +90,12 @@ impl Node {
             }),
             GFP_KERNEL,
         )?;
-        if let Err(e) = node.spawn_threads() {
+        let watch = Arc::new(Watch(node.clone()), GFP_KERNEL);
+        let started = watch
+            .map_err(Error::from)
+            .map(|w| lnet.watch_peers(Some(w)))
+            .and_then(|()| node.spawn_threads());
+        if let Err(e) = started {
             node.stop();
             return Err(e);
         }
@@ -100,6 +119,8 @@ impl Node {
 
     /// Ends it: imports are closed, threads end. Services are stopped before, by their owners.
     pub fn stop(self: &Arc<Self>) {
+        // It knows us, and we know it.
+        self.lnet.watch_peers(None);
         let imports = core::mem::take(&mut *self.imports.lock());
         for i in imports {
             i.close(ESHUTDOWN);
@@ -235,20 +256,32 @@ impl Node {
                 return;
             }
             drop(jobs);
-            let mut all: KVec<Arc<Import>> = KVec::new();
-            {
-                let imports = self.imports.lock();
-                if all.reserve(imports.len(), GFP_KERNEL).is_err() {
-                    continue;
-                }
-                for i in imports.iter() {
-                    if all.push_within_capacity(i.clone()).is_err() {
-                        break;
-                    }
-                }
-            }
-            for i in all {
+            for i in self.all_imports() {
                 i.tick();
+            }
+        }
+    }
+
+    /// All imports; none if there is no memory for that.
+    fn all_imports(&self) -> KVec<Arc<Import>> {
+        let mut all: KVec<Arc<Import>> = KVec::new();
+        let imports = self.imports.lock();
+        if all.reserve(imports.len(), GFP_KERNEL).is_err() {
+            return all;
+        }
+        for i in imports.iter() {
+            if all.push_within_capacity(i.clone()).is_err() {
+                break;
+            }
+        }
+        all
+    }
+
+    /// The last connection to `nid` has broken.
+    fn peer_down(&self, nid: Nid) {
+        for i in self.all_imports() {
+            if i.peer() == Some(nid) {
+                i.broken();
             }
         }
     }
