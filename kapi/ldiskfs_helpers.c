@@ -45,6 +45,9 @@ struct ldiskfs_mount {
 	void (*ext4_commit)(journal_t *journal, transaction_t *txn);
 	ldiskfs_commit_t commit;
 	void *data;
+	/* The last transaction whose callbacks have been called, and who waits for that. */
+	tid_t called;
+	wait_queue_head_t called_wait;
 	const struct address_space_operations *ordered;
 	struct llist_head late;
 	struct work_struct late_work;
@@ -90,6 +93,22 @@ static void commit_callback(journal_t *journal, transaction_t *txn)
 		return;
 	m->ext4_commit(journal, txn);
 	m->commit(m->data, txn->t_tid, is_journal_aborted(journal));
+	/* Pairs with wait_called(): who sees the number sees what the callbacks did. */
+	smp_store_release(&m->called, txn->t_tid);
+	wake_up_all(&m->called_wait);
+}
+
+static bool was_called(struct ldiskfs_mount *m, tid_t tid)
+{
+	/* Pairs with commit_callback(). A journal that gave up may never come to it. */
+	return tid_geq(smp_load_acquire(&m->called), tid) || is_journal_aborted(m->journal);
+}
+
+/* The journal may wake up who waits for a commit before it calls back: wait for the rest, too. */
+static int wait_called(struct ldiskfs_mount *m, tid_t tid)
+{
+	wait_event(m->called_wait, was_called(m, tid));
+	return is_journal_aborted(m->journal) ? -EIO : 0;
 }
 
 static void late_puts(struct work_struct *work)
@@ -181,6 +200,7 @@ int ldiskfs_mount(const char *path, const char *options, bool readonly, ldiskfs_
 	m->data = data;
 	init_llist_head(&m->late);
 	INIT_WORK(&m->late_work, late_puts);
+	init_waitqueue_head(&m->called_wait);
 	if (atomic_read(&m->sb->s_active) != 1) {
 		err = -EBUSY;		/* somebody else has it mounted */
 		goto unmount;
@@ -205,8 +225,11 @@ int ldiskfs_mount(const char *path, const char *options, bool readonly, ldiskfs_
 	/* The journal's own inode is a plain file in ordered mode. */
 	m->ordered = m->journal->j_inode->i_mapping->a_ops;
 	m->ext4_commit = m->journal->j_commit_callback;
-	/* Pairs with the commit thread, which reads the pointer once a commit. */
-	smp_store_release(&m->journal->j_commit_callback, commit_callback);
+	/* The commit thread has this lock when it counts, and reads the pointer after that. */
+	write_lock(&m->journal->j_state_lock);
+	m->called = m->journal->j_commit_sequence;
+	WRITE_ONCE(m->journal->j_commit_callback, commit_callback);
+	write_unlock(&m->journal->j_state_lock);
 	kfree(opts);
 	module_put(type->owner);
 	*out = m;
@@ -234,7 +257,7 @@ void ldiskfs_umount(struct ldiskfs_mount *m)
 	sync_filesystem(m->sb);
 	up_read(&m->sb->s_umount);
 	jbd2_journal_force_commit(m->journal);
-	/* Pairs as above. */
+	/* Pairs with the commit thread, which reads the pointer once a commit. */
 	smp_store_release(&m->journal->j_commit_callback, m->ext4_commit);
 	/* A commit that read the old pointer ends before this one does. */
 	jbd2_journal_lock_updates(m->journal);
@@ -283,7 +306,9 @@ int ldiskfs_sync(struct ldiskfs_mount *m)
 	up_read(&m->sb->s_umount);
 	if (!err)
 		err = jbd2_journal_force_commit(m->journal);
-	return err == 1 ? 0 : err;
+	if (err < 0)
+		return err;
+	return wait_called(m, READ_ONCE(m->journal->j_commit_sequence));
 }
 
 /* One of ext4's ioctls on its root directory, for a process that may do so. */
@@ -312,7 +337,9 @@ int ldiskfs_start_commit(struct ldiskfs_mount *m)
 
 int ldiskfs_wait_commit(struct ldiskfs_mount *m, u32 tid)
 {
-	return jbd2_complete_transaction(m->journal, tid);
+	int err = jbd2_complete_transaction(m->journal, tid);
+
+	return err ? err : wait_called(m, tid);
 }
 
 /* ---- nodes ---- */

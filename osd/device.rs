@@ -31,7 +31,8 @@ pub trait Device: Send + Sync {
     /// `EOPNOTSUPP`: the store does not count. `EIO`.
     fn usage(&self, kind: UsageKind, id: u32) -> Result<Usage>;
 
-    /// Everything that was done until now is on disk when this returns. Not in a transaction.
+    /// Everything that was done until now is on disk when this returns, and the callbacks have been
+    /// called. Not in a transaction.
     ///
     /// # Errors
     /// `EIO`, `EROFS`.

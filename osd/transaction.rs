@@ -261,7 +261,8 @@ impl Transaction {
         self.0.on_commit(call)
     }
 
-    /// [`stop`](Transaction::stop) waits until the transaction is on disk.
+    /// [`stop`](Transaction::stop) waits until the transaction is on disk and its callbacks have
+    /// been called.
     pub fn set_sync(&mut self) {
         self.0.set_sync();
     }

@@ -123,7 +123,8 @@ impl Mount {
         Ok(s)
     }
 
-    /// Writes everything to disk. Not inside a handle.
+    /// Writes everything to disk; the callbacks of what is committed have been called then. Not
+    /// inside a handle.
     pub fn sync(&self) -> Result {
         // SAFETY: the mount is live.
         check(unsafe { ffi::ldiskfs_sync(self.raw()) })
@@ -148,7 +149,8 @@ impl Mount {
         unsafe { ffi::ldiskfs_start_commit(self.raw()) };
     }
 
-    /// Waits until transaction `tid` is on disk. Not inside a handle.
+    /// Waits until transaction `tid` is on disk and its callbacks have been called. Not inside a
+    /// handle.
     pub fn wait_commit(&self, tid: u32) -> Result {
         // SAFETY: the mount is live.
         check(unsafe { ffi::ldiskfs_wait_commit(self.raw(), tid) })
