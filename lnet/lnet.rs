@@ -13,6 +13,7 @@
 pub mod budget;
 pub mod config;
 pub mod event;
+pub mod fail;
 mod loopback;
 pub mod node;
 mod ping;

@@ -10,6 +10,7 @@ use crate::space;
 use crate::spec::{self, Desc, PoolName, Spec};
 use core::fmt::Write;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use osd::Device;
 use osp::{Osp, OspConfig, Reservation, View};
 use ptlrpc::export::ClientUuid;
@@ -328,6 +329,9 @@ impl Lod {
         parent: Option<&[u8]>,
         root: Option<&[u8]>,
     ) -> Result<Layout> {
+        if fail::check(point::MDS_ALLOC_OBDO) {
+            return Err(ENOMEM);
+        }
         let deadline = Instant::now() + PATIENCE;
         let spec = Spec::complete(user, parent, root, &self.desc())?;
         let set = self.some_osts(deadline)?;

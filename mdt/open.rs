@@ -13,6 +13,7 @@ use crate::stats::Op;
 use kapi::prelude::*;
 use ldlm::core::{ibits, Mode};
 use ldlm::server::{Intent, LocalLock};
+use lnet::fail::{self, point};
 use mdd::{Alone, Creds, NewObject, Reserved, Wish, MAY_EXEC, MAY_READ, MAY_WRITE};
 use osd::{Attr, Fid, ObjectRef};
 use target::Request;
@@ -170,6 +171,13 @@ impl Core {
     /// IT_OPEN, with `create` IT_CREAT, too.
     #[inline(never)]
     pub(crate) fn intent_open(&self, req: &mut Request<'_>, create: bool) -> Result<Intent> {
+        if fail::check(point::MDS_OPEN_PACK) {
+            return Err(ENOMEM);
+        }
+        let timeout = u64::from(req.target.node().limits().obd_timeout);
+        fail::pause(point::MDS_PAUSE_OPEN, |_| {
+            Duration::from_secs((timeout + 1) / 4)
+        });
         let open = Open::read(self, req, create)?;
         let mut p = Progress {
             reached: LOOKED_UP,

@@ -8,6 +8,7 @@ use crate::open_files::Agreed;
 use crate::stats::Op;
 use kapi::pages::Pages;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use mdd::DirPages;
 use ptlrpc::bulk::Piece;
 use target::{Request, Served};
@@ -59,7 +60,11 @@ impl Core {
         pieces.push(piece, GFP_KERNEL)?;
         // All of it is in the first buffer, whatever their number.
         let (first, _) = req.rpc.bulk_match(1)?;
-        if let Err(e) = req.rpc.bulk_put(portal::MDS_BULK, first, pieces) {
+        let sent = match fail::check(point::MDS_SENDPAGE) {
+            true => Ok(()),
+            false => req.rpc.bulk_put(portal::MDS_BULK, first, pieces),
+        };
+        if let Err(e) = sent {
             pr_debug!("{}: pages of {}: {:?}\n", req.target.name(), dir.fid(), e);
             // The client sends the request again.
             return Ok(Served::Drop);

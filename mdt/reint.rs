@@ -6,6 +6,7 @@ use crate::answer::Answer;
 use crate::device::Core;
 use crate::open_files::Agreed;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use ptlrpc::message::Msg;
 use target::{Request, Served};
 use wire::connect::ConnectFlags;
@@ -51,6 +52,7 @@ impl Core {
     /// MDS_REINT.
     #[inline(never)]
     pub(crate) fn reint(&self, req: &mut Request<'_>) -> Result<Served> {
+        fail::pause(point::MDS_REINT_DELAY, |_| Duration::from_secs(10));
         let op = op(req.rpc.msg())?;
         if cancel_buf(op).is_none() {
             return Err(EOPNOTSUPP);

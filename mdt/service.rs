@@ -10,6 +10,7 @@ use crate::device::Core;
 use crate::open_files::MdtClient;
 use kapi::prelude::*;
 use ldlm::server::{EnqueueReply, EnqueueReq, Intent};
+use lnet::fail::{self, point};
 use ptlrpc::export::{ClientState, Export};
 use ptlrpc::request::ServerRequest;
 use target::{Client, Request, Served, Target};
@@ -63,6 +64,7 @@ impl target::Service for Core {
     }
 
     fn intent(&self, req: &mut Request<'_>, enqueue: &EnqueueReq) -> Result<Intent> {
+        fail::pause(point::MDS_INTENT_DELAY, |_| Duration::from_secs(10));
         let op = intent_op(req.rpc)?;
         match op {
             IntentOp::LOOKUP | IntentOp::GETATTR => {

@@ -3,11 +3,12 @@
 //! The parameters of a node (`admin.md` 7.1, 7.11).
 
 use crate::node::ServerNode;
-use crate::params::{line, show, show_number, trigger, tune, tune_number};
+use crate::params::{line, number, show, show_number, trigger, tune, tune_number};
 use crate::text::Text;
 use core::fmt;
 use kapi::params::ParamDir;
 use kapi::prelude::*;
+use lnet::fail;
 use ptlrpc::limits::Limits;
 
 /// The version that tools and clients are told; its features are those of this release.
@@ -91,6 +92,7 @@ impl Tree {
             Ok(n.limits().ping_interval().into())
         })?;
         timeouts(&dir, node)?;
+        failures(&dir)?;
         setting(&dir, "jobid_var", "disable", JOBID_MAX)?;
         setting(&dir, "jobid_name", "%e.%u", JOBID_MAX)?;
         trigger(&dir, "debug_marker", |text| {
@@ -101,6 +103,32 @@ impl Tree {
         })?;
         Ok(Tree { _dir: dir })
     }
+}
+
+/// Failures on demand (`admin.md` 12).
+fn failures(dir: &ParamDir) -> Result {
+    let all: [(&str, fn() -> u32, fn(u32)); 3] = [
+        ("fail_loc", fail::loc, fail::set_loc),
+        ("fail_val", fail::val, fail::set_val),
+        ("fail_err", fail::err, fail::set_err),
+    ];
+    for (name, get, set) in all {
+        tune(
+            dir,
+            name,
+            move |out| line(out, format_args!("{}", get())),
+            move |text| {
+                let n = match text.trim().strip_prefix('-') {
+                    Some(n) => 0u64.wrapping_sub(number(n)?),
+                    None => number(text)?,
+                };
+                // 64 bits wide for some, of which the lower ones mean something.
+                set((n & 0xffff_ffff) as u32);
+                Ok(())
+            },
+        )?;
+    }
+    Ok(())
 }
 
 fn timeouts(dir: &ParamDir, node: &Arc<ServerNode>) -> Result {

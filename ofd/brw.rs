@@ -8,7 +8,9 @@ use crate::grant::Announcement;
 use crate::layout::{is_sane, Layout, Range, MD_SIZE};
 use crate::lock::Scope;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use ptlrpc::request::ServerRequest;
+use target::Request;
 use wire::fid::Fid;
 use wire::msg::MsgFlags;
 use wire::obdo::{CksumType, ObdFl, ObdMd, Obdo};
@@ -26,6 +28,15 @@ pub(crate) const SHORT: usize = 5;
 /// Whether requests with this opcode run under a lock of their client's.
 pub(crate) fn has_lock(opc: u32) -> bool {
     matches!(opc, OST_READ | OST_WRITE | OST_PUNCH)
+}
+
+/// Where bulk transfers are held up on demand.
+pub(crate) fn pause_before_bulk(req: &Request<'_>) {
+    let timeout = req.target.node().limits().obd_timeout;
+    fail::pause(point::OST_BRW_PAUSE_BULK, |val| match val {
+        0 => Duration::from_secs((u64::from(timeout) + 1) / 4),
+        n => fail::seconds(n),
+    });
 }
 
 /// A transfer that is asked for, checked.

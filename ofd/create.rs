@@ -12,6 +12,7 @@ use crate::lock;
 use crate::space::MAX_PRECREATE;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Acquire, Relaxed, Release};
+use lnet::fail::{self, point};
 use osd::{Create, ObjectRef};
 use target::{Request, Served, Target};
 use wire::fid::DATA_SEQ_WIDTH;
@@ -32,6 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(50);
 /// `EBADF`: no such sequence.
 pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     client::may_write(req)?;
+    if fail::check(point::OST_EROFS) {
+        return Err(EROFS);
+    }
+    if fail::check_value(point::OST_ENOSPC, ofd.index().into()) {
+        return Err(ENOSPC);
+    }
     let terms = client::of(&req.export)?.terms();
     let asked = *req.rpc.get::<Obdo>(body::BUF)?;
     if !terms.mdt || ofd.tunables.no_create.load(Relaxed) {

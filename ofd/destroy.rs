@@ -8,6 +8,7 @@ use crate::client;
 use crate::device::Ofd;
 use crate::lock;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use target::{Client, Request, Served};
 use wire::fid::Fid;
 use wire::obdo::{ObdMd, Obdo};
@@ -24,6 +25,9 @@ const CANCELS: usize = 2;
 /// `EPERM`: only MDTs destroy objects. `EPROTO`, `EBADF`: no objects. `EROFS`.
 pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     client::may_write(req)?;
+    if fail::check(point::OST_EROFS) {
+        return Err(EROFS);
+    }
     if !client::of(&req.export)?.terms().mdt {
         return Err(EPERM);
     }

@@ -10,6 +10,7 @@ use crate::connect::MAX_BYTES;
 use crate::device::Ofd;
 use crate::lock::{self, Scope};
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use osd::ObjectRef;
 use target::{Client, Request, Served};
 use wire::obdo::{ObdMd, Obdo};
@@ -43,6 +44,7 @@ fn record(req: &mut Request<'_>, object: &ObjectRef, change: &Change) -> Result 
 /// `EROFS`. `EFBIG`.
 pub(crate) fn punch(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     client::may_write(req)?;
+    fail::pause(point::OST_PAUSE_PUNCH, fail::seconds);
     let (o, fid) = body::read(req.rpc, ofd.index())?;
     let both = ObdMd::FLSIZE | ObdMd::FLBLOCKS;
     if !o.valid().contains(both) || o.o_blocks.get() != u64::MAX {

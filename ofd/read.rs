@@ -3,7 +3,7 @@
 //! OST_READ (`ost.md` 4.3).
 
 use crate::body;
-use crate::brw::Brw;
+use crate::brw::{self, Brw};
 use crate::cksum;
 use crate::client;
 use crate::data::Data;
@@ -13,6 +13,7 @@ use crate::lock;
 use crate::stats::Op;
 use kapi::pages::PAGE_SIZE;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use osd::ObjectRef;
 use target::{Client, Request, Served};
 use wire::obdo::{ObdFl, ObdMd, Obdo};
@@ -75,9 +76,10 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     let ours = brw.wants_ours();
     let scope = brw.scope(false);
     let held = lock::hold(req, state, &brw.body, &brw.fid, scope, ours, false)?;
-    if req.rpc.time_left().is_zero() {
+    if req.rpc.time_left().is_zero() || fail::check(point::OST_DROP_REQ) {
         return Ok(Served::Drop);
     }
+    brw::pause_before_bulk(req);
     let mut done = Reply::default();
     if let Some(a) = brw.announcement(req.rpc, &terms) {
         let shrink = brw.body.flags().contains(ObdFl::SHRINK_GRANT);

@@ -3,7 +3,7 @@
 //! OST_WRITE (`ost.md` 4.4).
 
 use crate::body;
-use crate::brw::{Brw, SHORT};
+use crate::brw::{self, Brw, SHORT};
 use crate::change::{Change, Owners};
 use crate::cksum;
 use crate::client::{self, OfdClient, Terms};
@@ -16,6 +16,7 @@ use crate::space::Given;
 use crate::stats::Op;
 use kapi::prelude::*;
 use kapi::sync::atomic::Relaxed;
+use lnet::fail::{self, point};
 use osd::{Attr, ObjectRef};
 use target::{Client, Request, Served};
 use wire::obdo::{CksumType, ObdFl, ObdMd, Obdo};
@@ -218,6 +219,16 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     let client = client::of(&export)?;
     let terms = client.terms();
     client::may_write(req)?;
+    if fail::check(point::OST_ENOSPC) {
+        return Err(ENOSPC);
+    }
+    if fail::pause(point::OST_EROFS, |_| Duration::from_secs(1)) {
+        return Err(match fail::val() {
+            0 => EROFS,
+            n => Error::from_errno(i32::try_from(n).map_or(EIO.to_errno(), |n| -n)),
+        });
+    }
+    fail::pause(point::OST_BRW_PAUSE_PACK, fail::seconds);
     let brw = Brw::read(req.rpc, ofd.index(), &terms)?;
     let count = u32::try_from(brw.ranges.len())?;
     if brw.is_nothing() {
@@ -233,9 +244,10 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     let ours = brw.wants_ours();
     let scope = brw.scope(true);
     let held = lock::hold(req, state, &brw.body, &brw.fid, scope, ours, false)?;
-    if req.rpc.time_left().is_zero() {
+    if req.rpc.time_left().is_zero() || fail::check(point::OST_DROP_REQ) {
         return Ok(Served::Drop);
     }
+    brw::pause_before_bulk(req);
     let object = ofd.osd().object(&brw.fid)?;
     let old = object.attr()?;
     let change = change_of(req, client, &brw);
@@ -255,6 +267,7 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
         );
         return Ok(Served::Drop);
     }
+    fail::pause(point::OST_BRW_PAUSE_BULK2, fail::seconds);
     let sum = kind.map(|k| (k, cksum::sum(k, &layout, &data)));
     check_sum(req, &brw, sum);
     let mut rcs = KVVec::with_capacity(items.len(), GFP_KERNEL)?;

@@ -7,6 +7,7 @@ use crate::node::Node;
 use crate::request::ServerRequest;
 use kapi::pages::Pages;
 use kapi::prelude::*;
+use lnet::fail::{self, point};
 use lnet::node::ResponseHandle;
 use lnet::portal::{Detached, Target};
 use lnet::{Entry, EntryHandle, Event, EventHandler, MatchSpec, Payload, ProcessId, PutArgs, Sink};
@@ -366,6 +367,9 @@ impl ServerRequest {
     /// # Errors
     /// As [`ServerRequest::bulk_get`].
     pub fn bulk_put(&self, portal: u32, first: u64, pieces: KVec<Piece>) -> Result {
+        if fail::check(point::PTLRPC_BULK_PUT_NET) {
+            return Err(ETIMEDOUT);
+        }
         let lnet = self.node().lnet();
         let transfer = Transfer::new(pieces.len())?;
         let mut handles: KVec<ResponseHandle> = KVec::with_capacity(pieces.len(), GFP_KERNEL)?;

@@ -9,8 +9,10 @@ use crate::request::{Peer, ServerRequest, Shared};
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
 use kapi::thread::JoinHandle;
+use lnet::fail::{self, point};
 use lnet::MessageBuf;
 use wire::msg::MsgFlags;
+use wire::opcode as op;
 
 /// High-priority requests served before one of the others, when both wait.
 const HIGH_PRIORITY_RATIO: u32 = 10;
@@ -246,6 +248,9 @@ impl Service {
             }
             inner.last_heard = req.shared().arrival;
         }
+        if fail::check_value(point::PTLRPC_DROP_REQ_OPC, req.opc()) {
+            return Ok(());
+        }
         if !req.enter()? {
             return Ok(());
         }
@@ -328,6 +333,14 @@ impl Service {
             return;
         }
         self.stats.served.add(1, Relaxed);
+        if !matches!(
+            req.opc(),
+            op::OBD_PING | op::OST_STATFS | op::MDS_STATFS | op::OST_CREATE | op::OST_DISCONNECT
+        ) {
+            fail::pause(point::PTLRPC_PAUSE_REQ, |ms| {
+                Duration::from_millis(ms.into())
+            });
+        }
         self.handler.handle(req);
     }
 

@@ -3,6 +3,7 @@
 //! A target: a store, a service, clients.
 
 use crate::client::Client;
+use crate::drops;
 use crate::last_rcvd::LastRcvd;
 use crate::replies::Saved;
 use crate::service::{Request, Served, Service};
@@ -11,6 +12,7 @@ use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
 use ldlm::core::{LockView, ResId};
 use ldlm::server::{Lvb, LvbClass, Namespace, NamespaceConfig, NamespaceOps, Timers};
+use lnet::fail::{self, point};
 use osd::Device;
 use ptlrpc::export::{ClientUuid, Export, TargetDevice};
 use ptlrpc::node::Node;
@@ -104,6 +106,12 @@ impl TargetDevice for Target {
     fn as_any(&self) -> &dyn Any {
         self
     }
+}
+
+/// Whether the answer to a request is kept for when it is here again. A transfer is made again:
+/// who asks for it a second time waits for the data to go, too.
+fn is_kept(opc: u32) -> bool {
+    !matches!(opc, op::OST_READ | op::OST_WRITE)
 }
 
 impl Target {
@@ -266,8 +274,14 @@ impl Target {
 
     /// Serves a request of one of its clients.
     pub(crate) fn handle(self: &Arc<Self>, mut rpc: KBox<ServerRequest>) {
+        if drops::request(&rpc) {
+            return rpc.discard();
+        }
         let result = self.work(&mut rpc);
         rpc.last_committed = self.last_committed();
+        if drops::reply(&rpc) {
+            return rpc.discard();
+        }
         match result {
             Ok(Served::Reply(status)) => rpc.reply(status),
             Ok(Served::Drop) => rpc.discard(),
@@ -286,6 +300,7 @@ impl Target {
                 return Ok(Served::Reply(0));
             }
             opc if op::is_disconnect(opc) => {
+                fail::pause(point::OST_DISCONNECT_DELAY, fail::seconds);
                 let transno = self.end_client(&export);
                 rpc.transno = transno;
                 rpc.pack_reply(&[])?;
@@ -301,7 +316,10 @@ impl Target {
             return Err(ENODEV);
         }
         let client = Client::of(&export)?;
-        if flags.contains(MsgFlags::RESENT) && self.answer_again(client, rpc)? {
+        if flags.contains(MsgFlags::RESENT)
+            && is_kept(rpc.opc())
+            && self.answer_again(client, rpc)?
+        {
             let status = rpc.saved_status();
             return match rpc.opc() {
                 op::LDLM_ENQUEUE => self.enqueued_before(rpc, status),
@@ -321,7 +339,7 @@ impl Target {
             op::LDLM_CANCEL => self.cancel(&mut req),
             _ => self.service.serve(&mut req),
         };
-        if req.rpc.transno != 0 {
+        if req.rpc.transno != 0 && is_kept(req.rpc.opc()) {
             self.keep_answer(client, req.rpc, &served)?;
         }
         served

@@ -8,10 +8,12 @@ use kapi::prelude::*;
 use ldlm::core::flags;
 use ldlm::msg::{self, REPLY_LEN};
 use ldlm::server::{EnqueueReply, EnqueueReq, ExportLocks, Intent, IntentPolicy, Namespace};
+use lnet::fail::{self, point};
 use ptlrpc::request::ServerRequest;
 use wire::ldlm::eldlm;
 use wire::mdt::Disposition;
 use wire::msg::MsgFlags;
+use wire::opcode::portal;
 
 /// Buffer of the `ldlm_request`, and of the `ldlm_reply`.
 const BUF: usize = 1;
@@ -48,6 +50,12 @@ impl IntentPolicy for Policy<'_, '_> {
 impl Target {
     /// LDLM_ENQUEUE.
     pub(crate) fn enqueue(self: &Arc<Self>, req: &mut Request<'_>) -> Result<Served> {
+        if fail::check(point::LDLM_ENQUEUE_OLD_EXPORT) {
+            return Err(ENOTCONN);
+        }
+        if req.rpc.portal() == portal::OST_REQUEST && fail::check(point::LDLM_ENQUEUE_EXTENT_ERR) {
+            return Err(ENOMEM);
+        }
         let msg_flags = req.rpc.flags();
         let resent = msg_flags.contains(MsgFlags::RESENT);
         let replay = msg_flags.contains(MsgFlags::REPLAY);

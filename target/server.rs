@@ -3,6 +3,7 @@
 //! A server node: its RPC services, and its targets by name (`ptlrpc.md` 13).
 
 use crate::device::Target;
+use crate::drops;
 use kapi::prelude::*;
 use ptlrpc::export::ClientUuid;
 use ptlrpc::node::Node;
@@ -382,10 +383,16 @@ impl Server {
     fn dispatch(&self, mut req: KBox<ServerRequest>) {
         let opc = req.opc();
         if op::is_connect(opc) {
+            if drops::request(&req) {
+                return req.discard();
+            }
             let done = match self.connect_target(&req) {
                 Ok(t) => t.connect(&mut req).map(|()| t.last_committed()),
                 Err(e) => Err(e),
             };
+            if drops::reply(&req) {
+                return req.discard();
+            }
             return match done {
                 Ok(committed) => {
                     req.last_committed = committed;

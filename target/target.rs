@@ -12,6 +12,7 @@ mod change;
 mod client;
 mod connect;
 mod device;
+mod drops;
 pub mod fld;
 mod last_rcvd;
 pub mod llog;
