@@ -145,7 +145,15 @@ impl Mounted {
         const SETFSLABEL: u32 = 0x4100_9432;
         const FITRIM: u32 = 0xc018_5879;
         match command {
-            GETFSLABEL | SETFSLABEL | FITRIM => self.dev()?.mount().ioctl(command, arg),
+            // The label says that the target is registered: lost with the power, it would be taken
+            // for another target of the same name.
+            SETFSLABEL => {
+                let mount = self.dev()?.mount();
+                let done = mount.ioctl(command, arg)?;
+                mount.sync()?;
+                Ok(done)
+            }
+            GETFSLABEL | FITRIM => self.dev()?.mount().ioctl(command, arg),
             _ => Err(ENOTTY),
         }
     }
