@@ -16,6 +16,7 @@ use lnet::Sink;
 use ptlrpc::bulk::ClientBulk;
 use ptlrpc::call::{Call, CallOptions, Outcome, Reply};
 use ptlrpc::message::Msg;
+use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 use wire::msg::OST_VERSION;
 use wire::obdo::{CksumType, ObdFl, ObdMd, OstBody};
@@ -81,24 +82,7 @@ impl Object {
                 // Somebody else needed the memory. Again.
                 continue;
             }
-            // All are sent before the first one is waited for; what was announced ends, errors or not.
-            let sent: Vec<_> = fetch
-                .into_iter()
-                .map(|r| (r, self.ask_read(r, &lock)))
-                .collect();
-            let ended: Vec<Result> = sent
-                .into_iter()
-                .map(|(r, call)| {
-                    let done = call.and_then(|c| {
-                        let outcome = c.wait();
-                        self.ost()?.reads.give();
-                        self.received(r, outcome?)
-                    });
-                    self.end_read(r);
-                    done
-                })
-                .collect();
-            for done in ended {
+            for done in self.fetch(fetch, &lock)? {
                 match done {
                     Err(e) if e == EBADMSG && failed < SPOILED_MAX => failed += 1,
                     r => r?,
@@ -168,18 +152,40 @@ impl Object {
         }
     }
 
-    /// Sends a read for somebody who waits for it, and then has a ticket to give back.
-    fn ask_read(&self, r: Range, lock: &Held) -> Result<Arc<Call>> {
+    /// Reads ranges that were announced, several at a time; what became of each.
+    fn fetch(self: &StdArc<Self>, all: Vec<Range>, lock: &Held) -> Result<Vec<Result>> {
         let ost = self.ost()?;
-        ost.reads.take();
-        let sent = self.read_request(&ost, r, lock).and_then(|(m, o, bulk)| {
-            let import = ost.target()?.import();
-            import.begin(m, o, bulk)
-        });
-        if sent.is_err() {
-            ost.reads.give();
+        let mut sent: VecDeque<(Range, Result<Arc<Call>>)> = VecDeque::new();
+        let mut ended = Vec::with_capacity(all.len());
+        for r in all {
+            // Who has tickets does not wait for more: its own come back first.
+            while !ost.reads.try_take() {
+                match sent.pop_front() {
+                    Some((r, call)) => ended.push(self.end_fetch(&ost, r, call)),
+                    None => {
+                        ost.reads.take();
+                        break;
+                    }
+                }
+            }
+            let request = self.read_request(&ost, r, lock);
+            let call = request
+                .and_then(|(m, o, bulk)| ost.target().and_then(|t| t.import().begin(m, o, bulk)));
+            sent.push_back((r, call));
         }
-        sent
+        for (r, call) in sent {
+            ended.push(self.end_fetch(&ost, r, call));
+        }
+        Ok(ended)
+    }
+
+    /// Waits for a read that was sent, and gives its ticket back.
+    fn end_fetch(self: &StdArc<Self>, ost: &Ost, r: Range, call: Result<Arc<Call>>) -> Result {
+        let outcome = call.and_then(|c| c.wait());
+        ost.reads.give();
+        let done = outcome.and_then(|reply| self.received(r, reply));
+        self.end_read(r);
+        done
     }
 
     /// Sends a read that nobody waits for. The lock is held until the data are here.
