@@ -197,6 +197,26 @@ fn large_and_cold() {
     w.stop();
 }
 
+/// One read that lacks more pieces than there are requests under way at the most.
+#[test]
+fn many_pieces() {
+    const WINDOWS: usize = 12;
+    let w = World::new();
+    let fid = w.file("pieces", 1);
+    let f = open(&w.a, fid);
+    let data = pattern(5, WINDOWS << 20);
+    w.a.fs.write(&f, 0, &data).unwrap();
+    w.a.fs.fsync(fid, false, &Cred::root()).unwrap();
+    w.a.fs.drop_caches();
+    for n in 0..WINDOWS {
+        let at = (n << 20) + 300_000;
+        assert_eq!(w.a.fs.read(&f, at as u64, 1).unwrap(), data[at..=at]);
+    }
+    assert!(w.a.fs.read(&f, 0, data.len()).unwrap() == data);
+    w.a.fs.close(&f);
+    w.stop();
+}
+
 #[test]
 fn appends_of_two() {
     let w = World::new();
