@@ -107,28 +107,26 @@ impl Tree {
 
 /// Failures on demand (`admin.md` 12).
 fn failures(dir: &ParamDir) -> Result {
-    let all: [(&str, fn() -> u32, fn(u32)); 3] = [
-        ("fail_loc", fail::loc, fail::set_loc),
-        ("fail_val", fail::val, fail::set_val),
-        ("fail_err", fail::err, fail::set_err),
-    ];
-    for (name, get, set) in all {
-        tune(
-            dir,
-            name,
-            move |out| line(out, format_args!("{}", get())),
-            move |text| {
-                let n = match text.trim().strip_prefix('-') {
-                    Some(n) => 0u64.wrapping_sub(number(n)?),
-                    None => number(text)?,
-                };
-                // 64 bits wide for some, of which the lower ones mean something.
-                set((n & 0xffff_ffff) as u32);
-                Ok(())
-            },
-        )?;
-    }
-    Ok(())
+    failure(dir, "fail_loc", fail::loc, fail::set_loc)?;
+    failure(dir, "fail_val", fail::val, fail::set_val)?;
+    failure(dir, "fail_err", fail::err, fail::set_err)
+}
+
+fn failure(dir: &ParamDir, name: &str, get: fn() -> u32, set: fn(u32)) -> Result {
+    tune(
+        dir,
+        name,
+        move |out| line(out, format_args!("{}", get())),
+        move |text| {
+            let n = match text.trim().strip_prefix('-') {
+                Some(n) => 0u64.wrapping_sub(number(n)?),
+                None => number(text)?,
+            };
+            // 64 bits wide for some, of which the lower ones mean something.
+            set((n & 0xffff_ffff) as u32);
+            Ok(())
+        },
+    )
 }
 
 fn timeouts(dir: &ParamDir, node: &Arc<ServerNode>) -> Result {
