@@ -118,7 +118,9 @@ impl EarlyReplies {
     fn answer(&self, s: &Arc<Shared>) -> Result {
         let limits = s.node.limits();
         let elapsed = u32::try_from(s.arrival.elapsed().as_secs()).unwrap_or(u32::MAX);
-        let total = s.service.expect(elapsed.saturating_add(limits.at.extra));
+        let total = s
+            .service
+            .note_duration(elapsed.saturating_add(limits.at.extra));
         let deadline = (s.arrival + Duration::from_secs(total.into())).as_nanos();
         let now = Instant::now().as_nanos();
         if deadline <= s.deadline_nanos() || s.deadline_nanos() <= now {

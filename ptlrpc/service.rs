@@ -362,7 +362,7 @@ impl Service {
     }
 
     /// Raises the estimate for a request that takes `seconds` already; returns the estimate.
-    pub(crate) fn expect(&self, seconds: u32) -> u32 {
+    pub(crate) fn note_duration(&self, seconds: u32) -> u32 {
         let limits = self.node.limits();
         let now = Instant::now().as_nanos() / 1_000_000_000;
         let mut q = self.queue.lock();
