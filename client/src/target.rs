@@ -281,7 +281,17 @@ impl Target {
                 cookie: answer.cookie,
                 lvb,
             };
-            if !self.locks.answered(&held, &a)? {
+            let granted = match self.locks.answered(&held, &a) {
+                // The target had forgotten us meanwhile. A lock alone can be asked for again; an
+                // operation that came with it may have been done.
+                Err(x) if x == ENOTCONN && e.intent.is_empty() => {
+                    drop(held);
+                    begun = self.begin(e)?;
+                    continue;
+                }
+                r => r?,
+            };
+            if !granted {
                 self.wait(&held, enough)?;
             }
             return Ok(Enqueued {
