@@ -17,7 +17,7 @@ HOST_PACKAGES="ca-certificates cpio debootstrap e2fsprogs iproute2 procps python
 ROOT_PACKAGES="build-essential flex bison bc libelf-dev libssl-dev
 	rustc rust-src rustfmt rust-clippy cargo bindgen pahole kmod cpio rsync zstd bzip2 xz-utils python3
 	clang-$LLVM_VERSION libclang-$LLVM_VERSION-dev lld-$LLVM_VERSION llvm-$LLVM_VERSION
-	e2fsprogs iproute2 iputils-ping fuse3 fio iperf3 attr acl procps psmisc netcat-openbsd tshark
+	e2fsprogs dmsetup iproute2 iputils-ping fuse3 fio iperf3 attr acl procps psmisc netcat-openbsd tshark
 	util-linux ca-certificates git perl shellcheck busybox-static"
 
 SOURCE_PACKAGES="linux-source-$KERNEL_SERIES"
