@@ -4,7 +4,7 @@
 //! operations, blocks written through the journal, bulk data.
 //!
 //! The kernel is a stock one: ext4's own functions are reached through the operation tables of
-//! its inodes and its superblock. What that takes of C is in `kapi/ldiskfs_helpers.c`.
+//! its inodes and its superblock. What that takes of C is in `kapi/ldiskfs_*.c`.
 //!
 //! # Order of locks
 //!

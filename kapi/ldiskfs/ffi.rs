@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C functions of `kapi/ldiskfs_helpers.c`, as `ldiskfs_helpers.h` declares them.
+//! The C functions of `kapi/ldiskfs_*.c`, as `ldiskfs_helpers.h` declares them.
 
 use core::ffi::{c_char, c_int, c_void};
 use kernel::ffi::{c_long, c_uint, c_ulong};
