@@ -15,7 +15,7 @@ struct Inner {
 
 /// The requests that wait for an answer, by deadline.
 #[pin_data]
-pub struct EarlyReplies {
+pub(crate) struct EarlyReplies {
     #[pin]
     inner: Mutex<Inner>,
     #[pin]

@@ -11,10 +11,17 @@ BUILD=$CACHE/build/$(sha256sum <<<"$TOP" | cut -c1-8)
 LOGS=$BUILD/log
 ROOT=$CACHE/root
 
-# For debug kernels: what is slow for want of a processor is not taken for a stall. What waits too long
-# for something else is found by the detector of hung tasks.
-# shellcheck disable=SC2034
-SLOW_OPTIONS=(rcupdate.rcu_cpu_stall_timeout=300 slab_debug=FZP)
+# uml_options KERNEL CPUS: words for the command line of a UML kernel. What is slow for want of a processor
+# is not taken for a stall by the debug kernels; what waits too long for something else is found by the
+# detector of hung tasks. The plain kernel knows of one CPU only.
+uml_options() {
+	local slow='rcupdate.rcu_cpu_stall_timeout=300 slab_debug=FZP'
+	case $1 in
+	uml) echo seccomp=on ;;
+	debug) echo "seccomp=on ncpus=$2 $slow" ;;
+	kasan) echo "seccomp=off ncpus=1 $slow" ;;
+	esac
+}
 
 die() {
 	printf 'error: %s\n' "$*" >&2

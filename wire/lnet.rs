@@ -399,12 +399,19 @@ impl Header {
 crate::flags! {
     /// What the sender of ping information can do.
     pub struct PingFeatures: u32 {
+        /// It has the state of interfaces.
         const NI_STATUS = 0x02;
+        /// It does not route.
         const RTE_DISABLED = 0x04;
+        /// It takes several interfaces of a peer for one node.
         const MULTI_RAIL = 0x08;
+        /// It can be asked for its interfaces, and tells of changes.
         const DISCOVERY = 0x10;
+        /// Entries for large NIDs are there (2.16).
         const LARGE_ADDR = 0x20;
+        /// The first large NID is the primary one (2.16).
         const PRIMARY_LARGE = 0x40;
+        /// A block of NIDs' metadata is there.
         const METADATA = 0x80;
     }
 }

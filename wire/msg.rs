@@ -48,12 +48,19 @@ pub const VERSION_MASK: u32 = 0xFFFF_0000;
 crate::flags! {
     /// `pb_flags`
     pub struct MsgFlags: u32 {
+        /// Was sent before, and there was no answer.
         const RESENT = 0x2;
+        /// Was answered before the server restarted, and is done again.
         const REPLAY = 0x4;
+        /// The client has replayed all requests.
         const REQ_REPLAY_DONE = 0x40;
+        /// The client has replayed all locks.
         const LOCK_REPLAY_DONE = 0x80;
+        /// A server bans the client (nodemap).
         const CLIENT_BANNED = 0x100;
+        /// `pb_uid` and `pb_gid` hold the process's ids: for statistics alone.
         const PACK_UID_GID = 0x200;
+        /// `pb_projid` holds the project: for statistics alone.
         const PACK_PROJID = 0x400;
     }
 }
@@ -61,12 +68,19 @@ crate::flags! {
 crate::flags! {
     /// `pb_op_flags` of connects
     pub struct ConnectOpFlags: u32 {
+        /// Answer: the target recovers, and the client takes part.
         const RECOVERING = 0x01;
+        /// Answer: the target has kept what it knew of the client.
         const RECONNECT = 0x02;
+        /// Answer: requests can be replayed.
         const REPLAYABLE = 0x04;
+        /// Request: obsolete, and refused.
         const LIBCLIENT = 0x10;
+        /// Request: the client holds no handle of the server (a first connect, or after an eviction).
         const INITIAL = 0x20;
+        /// Answer: obsolete, and never set.
         const NEXT_VER = 0x80;
+        /// Request: `ocd_transno` holds the first transaction that will be replayed.
         const TRANSNO = 0x100;
     }
 }

@@ -86,16 +86,27 @@ crate::flags! {
 crate::flags! {
     /// `IT_*`: `opc` of an [`LdlmIntent`](super::LdlmIntent). Only open and create combine.
     pub struct IntentOp: u64 {
+        /// Open a file.
         const OPEN = 0x1;
+        /// Make it if it is not there.
         const CREAT = 0x2;
+        /// Read a directory.
         const READDIR = 0x4;
+        /// Look up a name, with attributes.
         const GETATTR = 0x8;
+        /// Look up a name.
         const LOOKUP = 0x10;
+        /// Read extended attributes, all of them.
         const GETXATTR = 0x80;
+        /// Read or change the layout.
         const LAYOUT = 0x400;
+        /// A quota slave: space for an ID.
         const QUOTA_DQACQ = 0x800;
+        /// A quota slave: the global lock.
         const QUOTA_CONN = 0x1000;
+        /// Size and times of data on the MDT.
         const GLIMPSE = 0x4000;
+        /// Reserved, for data on the MDT.
         const BRW = 0x8000;
     }
 }
