@@ -184,6 +184,40 @@ impl Drop for DeviceEntry {
     }
 }
 
+/// The devices that somebody has.
+pub(crate) struct Entries(KVec<DeviceEntry>);
+
+impl Entries {
+    /// None.
+    pub(crate) const fn new() -> Entries {
+        Entries(KVec::new())
+    }
+
+    /// Adds one; see [`Devices::add`].
+    pub(crate) fn add(
+        &mut self,
+        devices: &Arc<Devices>,
+        kind: &'static str,
+        name: fmt::Arguments<'_>,
+        uuid: fmt::Arguments<'_>,
+    ) -> Result {
+        let d = devices.add(kind, name, uuid)?;
+        Ok(self.0.push(d, GFP_KERNEL)?)
+    }
+
+    /// All of them are about to stop.
+    pub(crate) fn stopping(&self) {
+        for d in self.0.iter() {
+            d.stopping();
+        }
+    }
+
+    /// Gives them up.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

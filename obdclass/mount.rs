@@ -6,7 +6,7 @@
 //! taken down as those of an unmount are, so that nothing stays behind.
 
 use crate::claims::Claim;
-use crate::devices::DeviceEntry;
+use crate::devices::Entries;
 use crate::mgs_link::MgsLink;
 use crate::mountdata;
 use crate::node::{InUse, ServerNode};
@@ -16,7 +16,6 @@ use crate::store;
 use crate::target_params;
 use crate::text::Why;
 use core::any::Any;
-use core::fmt;
 use kapi::params::ParamDir;
 use kapi::prelude::*;
 use mgs::Mgs;
@@ -56,7 +55,7 @@ struct Parts {
     mgs_claim: Option<Claim>,
     backing: Option<KBox<dyn Backing>>,
     osd: Option<Arc<dyn Device>>,
-    devices: KVec<DeviceEntry>,
+    devices: Entries,
     params: KVec<ParamDir>,
     mgs: Option<(Arc<Mgs>, Arc<ServerNode>)>,
     link: Option<MgsLink>,
@@ -70,32 +69,19 @@ impl Parts {
             mgs_claim: None,
             backing: None,
             osd: None,
-            devices: KVec::new(),
+            devices: Entries::new(),
             params: KVec::new(),
             mgs: None,
             link: None,
             service: None,
         }
     }
-
-    fn device(
-        &mut self,
-        node: &ServerNode,
-        kind: &'static str,
-        name: fmt::Arguments<'_>,
-        uuid: fmt::Arguments<'_>,
-    ) -> Result {
-        let d = node.devices.add(kind, name, uuid)?;
-        Ok(self.devices.push(d, GFP_KERNEL)?)
-    }
 }
 
 impl Drop for Parts {
     /// Takes down what is there, the last part first.
     fn drop(&mut self) {
-        for d in self.devices.iter() {
-            d.stopping();
-        }
+        self.devices.stopping();
         // Nobody reads a parameter of what is about to go.
         self.params.clear();
         if let Some(l) = &self.link {
@@ -200,8 +186,8 @@ impl Mount {
                 );
             }
         };
-        parts.device(
-            node,
+        parts.devices.add(
+            &node.devices,
             "osd-ldiskfs",
             format_args!("{svname}-osd"),
             format_args!("{svname}-osd_UUID"),
@@ -218,7 +204,12 @@ impl Mount {
                     return why.fail(e, format_args!("the MGS does not start ({e:?}): see dmesg"))
                 }
             }
-            parts.device(node, "mgs", format_args!("MGS"), format_args!("MGS"))?;
+            parts.devices.add(
+                &node.devices,
+                "mgs",
+                format_args!("MGS"),
+                format_args!("MGS"),
+            )?;
             if let Some(t) = parts.mgs.as_ref().and_then(|(m, _)| m.target().ok()) {
                 let params = target_params::mgs(&t, o.device.as_str())?;
                 parts.params.push(params, GFP_KERNEL)?;

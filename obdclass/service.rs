@@ -3,10 +3,10 @@
 //! What a mounted MDT or OST runs: registered with the MGS, set up as its log says, following what
 //! the log says later (`mgs-config.md` 6).
 
-use crate::devices::{DeviceEntry, Devices};
+use crate::devices::{DeviceEntry, Devices, Entries};
 use crate::link::{Ask, Link};
 use crate::mgs_link::MgsLink;
-use crate::node::{InUse, ServerNode, Up};
+use crate::node::{InUse, ServerNode};
 use crate::options::{Options, Role};
 use crate::settings::{Global, Own};
 use crate::target_params;
@@ -225,6 +225,59 @@ impl OwnLog {
     }
 }
 
+/// What the service of either kind begins with.
+struct Start<'a> {
+    up: &'a InUse,
+    options: &'a Options,
+    osd: &'a Arc<dyn Device>,
+    mgs: &'a MgsLink,
+    /// Copies of the logs; a target beside its MGS needs none, and is to have none.
+    copies: Option<Arc<Copies>>,
+    global: Arc<Global>,
+}
+
+impl<'a> Start<'a> {
+    fn new(
+        up: &'a InUse,
+        options: &'a Options,
+        osd: &'a Arc<dyn Device>,
+        mgs: &'a MgsLink,
+    ) -> Result<Start<'a>> {
+        let copies = match options.mgs || options.flags.contains(LddFlags::NO_LOCAL_LOGS) {
+            true => None,
+            false => Some(Copies::open(osd)?),
+        };
+        Ok(Start {
+            up,
+            options,
+            osd,
+            mgs,
+            copies,
+            global: Global::new()?,
+        })
+    }
+
+    /// The target's name.
+    fn name(&self) -> &'a str {
+        self.options.svname.as_str()
+    }
+
+    fn node(&self) -> &'a Arc<ServerNode> {
+        self.up.node()
+    }
+
+    fn common(&self) -> Result<Common> {
+        Ok(Common {
+            svname: Text::copy(self.name())?,
+            fsname: Text::copy(self.options.fsname())?,
+            node: self.node().clone(),
+            rpc: self.up.rpc.clone(),
+            lnet: self.up.lnet.clone(),
+            global: self.global.clone(),
+        })
+    }
+}
+
 /// The service of a target.
 enum Service {
     Mdt(Arc<Mdt>, Arc<MdtSide>),
@@ -235,7 +288,7 @@ enum Service {
 pub(crate) struct Running {
     server: Arc<target::Server>,
     service: Option<Service>,
-    devices: KVec<DeviceEntry>,
+    devices: Entries,
     params: KVec<ParamDir>,
 }
 
@@ -251,14 +304,14 @@ impl Running {
         let mut running = Running {
             server: up.server.clone(),
             service: None,
-            devices: KVec::new(),
+            devices: Entries::new(),
             params: KVec::new(),
         };
-        let started = match options.role {
-            Role::Mdt(index) => running.begin_mdt(up, options, osd, mgs, index, why),
-            Role::Ost(index) => running.begin_ost(up, options, osd, mgs, index, why),
+        let started = Start::new(up, options, osd, mgs).and_then(|s| match options.role {
+            Role::Mdt(index) => running.begin_mdt(&s, index, why),
+            Role::Ost(index) => running.begin_ost(&s, index, why),
             Role::Mgs => Err(EINVAL),
-        };
+        });
         if let Err(e) = started {
             mgs.unfollow();
             return Err(e);
@@ -275,55 +328,9 @@ impl Running {
         }
     }
 
-    fn common(
-        up: &Up,
-        node: &Arc<ServerNode>,
-        options: &Options,
-        global: &Arc<Global>,
-    ) -> Result<Common> {
-        Ok(Common {
-            svname: Text::copy(options.svname.as_str())?,
-            fsname: Text::copy(options.fsname())?,
-            node: node.clone(),
-            rpc: up.rpc.clone(),
-            lnet: up.lnet.clone(),
-            global: global.clone(),
-        })
-    }
-
-    /// Copies of the logs; a target beside its MGS needs none, and is to have none.
-    fn copies(options: &Options, osd: &Arc<dyn Device>) -> Result<Option<Arc<Copies>>> {
-        match options.mgs || options.flags.contains(LddFlags::NO_LOCAL_LOGS) {
-            true => Ok(None),
-            false => Copies::open(osd).map(Some),
-        }
-    }
-
-    fn device(
-        &mut self,
-        node: &ServerNode,
-        kind: &'static str,
-        name: fmt::Arguments<'_>,
-        uuid: fmt::Arguments<'_>,
-    ) -> Result {
-        let d = node.devices.add(kind, name, uuid)?;
-        Ok(self.devices.push(d, GFP_KERNEL)?)
-    }
-
-    fn begin_mdt(
-        &mut self,
-        up: &InUse,
-        options: &Options,
-        osd: &Arc<dyn Device>,
-        mgs: &MgsLink,
-        index: u32,
-        why: &mut Why,
-    ) -> Result {
-        let (node, name) = (up.node(), options.svname.as_str());
-        let fs = options.fsname();
-        let global = Global::new()?;
-        let common = Self::common(up, node, options, &global)?;
-        let copies = Self::copies(options, osd)?;
+    fn begin_mdt(&mut self, s: &Start<'_>, index: u32, why: &mut Why) -> Result {
+        let (node, name, fs) = (s.node(), s.name(), s.options.fsname());
+        let common = s.common()?;
         let side = Arc::pin_init(
             pin_init!(MdtSide {
                 common,
@@ -339,7 +346,7 @@ impl Running {
             }),
             GFP_KERNEL,
         )?;
-        mgs.follow(name, &copies, side.clone(), why)?;
+        s.mgs.follow(name, &s.copies, side.clone(), why)?;
         let desc = {
             let state = side.state.lock();
             if !state.sets_up {
@@ -354,26 +361,31 @@ impl Running {
             index,
             desc,
         };
-        let mdt = match Mdt::start(&up.server, osd.clone(), config) {
+        let mdt = match Mdt::start(&s.up.server, s.osd.clone(), config) {
             Ok(m) => m,
             Err(e) => return why.fail(e, format_args!("{name} does not start ({e:?}): see dmesg")),
         };
         self.service = Some(Service::Mdt(mdt.clone(), side.clone()));
-        self.device(node, "mds", format_args!("MDS"), format_args!("MDS_uuid"))?;
-        self.device(
-            node,
+        self.devices.add(
+            &node.devices,
+            "mds",
+            format_args!("MDS"),
+            format_args!("MDS_uuid"),
+        )?;
+        self.devices.add(
+            &node.devices,
             "lod",
             format_args!("{name}-mdtlov"),
             format_args!("{name}-mdtlov_UUID"),
         )?;
-        self.device(
-            node,
+        self.devices.add(
+            &node.devices,
             "mdt",
             format_args!("{name}"),
             format_args!("{name}_UUID"),
         )?;
-        self.device(
-            node,
+        self.devices.add(
+            &node.devices,
             "mdd",
             format_args!("{fs}-MDD{index:04x}"),
             format_args!("{fs}-MDD{index:04x}_UUID"),
@@ -387,27 +399,16 @@ impl Running {
             state.mdt = Some(mdt.clone());
             side.apply(&mut state)?;
         }
-        mgs.follow_params(&copies, global);
+        s.mgs.follow_params(&s.copies, s.global.clone());
         match mdt.serve() {
             Ok(()) => Ok(()),
             Err(e) => why.fail(e, format_args!("{name} does not serve ({e:?}): see dmesg")),
         }
     }
 
-    fn begin_ost(
-        &mut self,
-        up: &InUse,
-        options: &Options,
-        osd: &Arc<dyn Device>,
-        mgs: &MgsLink,
-        index: u32,
-        why: &mut Why,
-    ) -> Result {
-        let (node, name) = (up.node(), options.svname.as_str());
-        let fs = options.fsname();
-        let copies = Self::copies(options, osd)?;
-        let global = Global::new()?;
-        let common = Self::common(up, node, options, &global)?;
+    fn begin_ost(&mut self, s: &Start<'_>, index: u32, why: &mut Why) -> Result {
+        let (node, name, fs) = (s.node(), s.name(), s.options.fsname());
+        let common = s.common()?;
         let own = Arc::pin_init(
             pin_init!(OwnLog {
                 common,
@@ -415,7 +416,7 @@ impl Running {
             }),
             GFP_KERNEL,
         )?;
-        mgs.follow(name, &copies, own.clone(), why)?;
+        s.mgs.follow(name, &s.copies, own.clone(), why)?;
         if !own.state.lock().sets_up {
             return no_setup(name, why);
         }
@@ -428,35 +429,40 @@ impl Running {
             sequences: ask.clone(),
             ranges: ask,
         };
-        let ofd = match Ofd::start(&up.server, osd.clone(), config) {
+        let ofd = match Ofd::start(&s.up.server, s.osd.clone(), config) {
             Ok(o) => o,
             Err(e) => return why.fail(e, format_args!("{name} does not start ({e:?}): see dmesg")),
         };
-        ofd.set_no_create(options.no_create);
+        ofd.set_no_create(s.options.no_create);
         if let Some(t) = ofd.target() {
             let locks = target_params::namespace(&t, format_args!("filter-{name}_UUID"))?;
             self.params.push(locks, GFP_KERNEL)?;
         }
         self.service = Some(Service::Ost(ofd, link.clone()));
-        self.device(node, "ost", format_args!("OSS"), format_args!("OSS_uuid"))?;
-        self.device(
-            node,
+        self.devices.add(
+            &node.devices,
+            "ost",
+            format_args!("OSS"),
+            format_args!("OSS_uuid"),
+        )?;
+        self.devices.add(
+            &node.devices,
             "obdfilter",
             format_args!("{name}"),
             format_args!("{name}_UUID"),
         )?;
         let side = Arc::new(
             OstSide {
-                common: Self::common(up, node, options, &global)?,
+                common: s.common()?,
                 devices: node.devices.clone(),
                 link,
             },
             GFP_KERNEL,
         )?;
         let log = Text::format(format_args!("{fs}-client"))?;
-        mgs.follow(log.as_str(), &copies, side, why)?;
+        s.mgs.follow(log.as_str(), &s.copies, side, why)?;
         own.started()?;
-        mgs.follow_params(&copies, global);
+        s.mgs.follow_params(&s.copies, s.global.clone());
         Ok(())
     }
 }
@@ -464,9 +470,7 @@ impl Running {
 impl Drop for Running {
     /// Ends the service: its clients are let go, what it has of others is given back.
     fn drop(&mut self) {
-        for d in self.devices.iter() {
-            d.stopping();
-        }
+        self.devices.stopping();
         self.params.clear();
         match self.service.take() {
             Some(Service::Mdt(mdt, side)) => {
