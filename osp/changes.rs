@@ -13,6 +13,7 @@ use osd::{Plan, Transaction};
 use ptlrpc::call::Outcome;
 use ptlrpc::import::Import;
 use wire::fid::Fid;
+use wire::obdo::ObdMd;
 
 /// Requests in flight.
 const IN_FLIGHT: usize = 8;
@@ -36,6 +37,22 @@ pub struct Owner {
     pub gid: Option<u32>,
     /// Project.
     pub projid: Option<u32>,
+}
+
+impl Owner {
+    /// As bodies and records have it: which ids are given, and the user, group and project.
+    pub(crate) fn fields(&self) -> (ObdMd, [u32; 3]) {
+        let ids = [
+            (ObdMd::FLUID, self.uid),
+            (ObdMd::FLGID, self.gid),
+            (ObdMd::FLPROJID, self.projid),
+        ];
+        let mut valid = ObdMd::empty();
+        for (flag, id) in ids {
+            valid.set(flag, id.is_some());
+        }
+        (valid, ids.map(|(_, id)| id.unwrap_or(0)))
+    }
 }
 
 /// What is done to an object.

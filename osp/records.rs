@@ -35,20 +35,11 @@ pub(crate) fn write<'a>(fid: &Fid, op: &Op, buf: &'a mut [u8; MAX_REC]) -> (u32,
                 lsr_oi: OstId::from_fid(*fid),
                 ..LlogSetattr64RecV2::default()
             };
-            let mut valid = ObdMd::empty();
-            if let Some(uid) = owner.uid {
-                valid.insert(ObdMd::FLUID);
-                rec.lsr_uid.set(uid);
-            }
-            if let Some(gid) = owner.gid {
-                valid.insert(ObdMd::FLGID);
-                rec.lsr_gid.set(gid);
-            }
-            if let Some(projid) = owner.projid {
-                valid.insert(ObdMd::FLPROJID);
-                rec.lsr_projid.set(projid);
-            }
+            let (valid, [uid, gid, projid]) = owner.fields();
             rec.lsr_valid.set(valid.bits());
+            rec.lsr_uid.set(uid);
+            rec.lsr_gid.set(gid);
+            rec.lsr_projid.set(projid);
             let _ = rec.write_to_prefix(buf);
             (rec_type::MDS_SETATTR64, size_of_val(&rec))
         }

@@ -203,18 +203,11 @@ pub(crate) fn change(c: &Change) -> Result<(Msg, CallOptions)> {
             body(OST_DESTROY, &o, &[LOCK_REQUEST])?
         }
         Op::Owner(owner) => {
-            if let Some(uid) = owner.uid {
-                o.add_valid(ObdMd::FLUID);
-                o.o_uid.set(uid);
-            }
-            if let Some(gid) = owner.gid {
-                o.add_valid(ObdMd::FLGID);
-                o.o_gid.set(gid);
-            }
-            if let Some(projid) = owner.projid {
-                o.add_valid(ObdMd::FLPROJID);
-                o.o_projid.set(projid);
-            }
+            let (valid, [uid, gid, projid]) = owner.fields();
+            o.add_valid(valid);
+            o.o_uid.set(uid);
+            o.o_gid.set(gid);
+            o.o_projid.set(projid);
             body(OST_SETATTR, &o, &[])?
         }
     };
