@@ -108,17 +108,20 @@ fn create(d: &dyn Device, dir: &ObjectRef, i: u32) -> Result {
     run.stop()
 }
 
+/// A directory of its own.
+fn own_dir(d: &dyn Device) -> Result<ObjectRef> {
+    let (base, fid) = (ok!(root(d)), Fid::new(SEQ, 1));
+    osd_contract::ops::make(d, &base, b"speed", fid, &Create::dir(0o755))
+}
+
+/// An object of its own.
+fn own_object(d: &dyn Device) -> Result<ObjectRef> {
+    place(d, Fid::new(1, 77), &Create::file(0o644))
+}
+
 fn store(s: &Store) -> Result {
     let d = s.device()?;
-    let base = ok!(root(&*d));
-    let dir = Create::dir(0o755);
-    let own = ok!(osd_contract::ops::make(
-        &*d,
-        &base,
-        b"speed",
-        Fid::new(SEQ, 1),
-        &dir
-    ));
+    let own = ok!(own_dir(&*d));
     rate("creates", FILES, PART, |i| create(&*d, &own, i))?;
     for round in ["at hand", "forgotten"] {
         pr_info!("objects {}\n", round);
@@ -146,7 +149,7 @@ fn store(s: &Store) -> Result {
     rate("removals", FILES, PART, |i| {
         remove(&*d, &own, &file_name(i))
     })?;
-    let o = ok!(place(&*d, Fid::new(1, 77), &Create::file(0o644)));
+    let o = ok!(own_object(&*d));
     let mut pages = ok!(Pages::new(BULK));
     for what in ["new writes of 4 MiB", "writes of 4 MiB"] {
         rate(what, TRANSFERS, 4, |i| {
@@ -172,19 +175,11 @@ pub(crate) fn measure() -> Result {
 pub(crate) fn credits() -> Result {
     let s = Store::open(false)?;
     let d = s.device()?;
-    let base = ok!(root(&*d));
-    let dir = Create::dir(0o755);
-    let own = ok!(osd_contract::ops::make(
-        &*d,
-        &base,
-        b"speed",
-        Fid::new(SEQ, 1),
-        &dir
-    ));
+    let own = ok!(own_dir(&*d));
     for i in 0..5000 {
         create(&*d, &own, i)?;
     }
-    let log = ok!(place(&*d, Fid::new(1, 77), &Create::file(0o644)));
+    let log = ok!(own_object(&*d));
     let one = |what: &str, f: &dyn Fn() -> Result| -> Result {
         // What is in a transaction already takes no credits.
         d.sync()?;
