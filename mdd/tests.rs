@@ -213,15 +213,22 @@ impl World {
         Fid::new(0x2_0000_0400, self.last)
     }
 
-    fn create(&mut self, c: &Creds, dir: &ObjectRef, name: &str, mode: u32) -> Result<ObjectRef> {
-        let new = NewObject {
+    fn new_object(&mut self, mode: u32, umask: u32) -> NewObject<'static> {
+        NewObject {
             fid: self.fid(),
             mode,
-            umask: 0,
+            umask,
             rdev: 0,
-            target: (mode & osd::S_IFMT == 0o120000).then_some(c"target"),
+            target: None,
             time: self.time,
             security: None,
+        }
+    }
+
+    fn create(&mut self, c: &Creds, dir: &ObjectRef, name: &str, mode: u32) -> Result<ObjectRef> {
+        let new = NewObject {
+            target: (mode & osd::S_IFMT == 0o120000).then_some(c"target"),
+            ..self.new_object(mode, 0)
         };
         self.create_as(c, dir, name, &new, Wish::Default)
     }

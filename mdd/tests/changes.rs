@@ -266,15 +266,7 @@ fn sizes() {
     let l = w.create(&ROOT, &root, "l", 0o120777).unwrap();
     assert_eq!(w.setattr(&ROOT, &l, size(1)), Err(EINVAL));
     // Without objects the size is here.
-    let new = NewObject {
-        fid: w.fid(),
-        mode: 0o100644,
-        umask: 0,
-        rdev: 0,
-        target: None,
-        time: 1,
-        security: None,
-    };
+    let new = w.new_object(0o100644, 0);
     let n = w.create_as(&ROOT, &root, "n", &new, Wish::None).unwrap();
     w.setattr(&ROOT, &n, size(100)).unwrap();
     assert_eq!(w.attr(&n).size, 100);
@@ -555,15 +547,7 @@ fn layouts() {
     w.mdd
         .set_directory_default(&mut w.run, &ROOT, &root, b"all", 0)
         .unwrap();
-    let new = NewObject {
-        fid: w.fid(),
-        mode: 0o100644,
-        umask: 0,
-        rdev: 0,
-        target: None,
-        time: 1,
-        security: None,
-    };
+    let new = w.new_object(0o100644, 0);
     let f = w.create_as(&ROOT, &d, "f", &new, Wish::None).unwrap();
     assert!(w.mdd.layout(&f).unwrap().is_none());
     let r = w

@@ -9,15 +9,7 @@ use wire::dirent::{DirPage, LudaFlags, MDS_DIR_END_OFF};
 use wire::mdt::InodeFlags;
 
 fn new(w: &mut World, mode: u32) -> NewObject<'static> {
-    NewObject {
-        fid: w.fid(),
-        mode,
-        umask: 0o022,
-        rdev: 0,
-        target: None,
-        time: w.time,
-        security: None,
-    }
+    w.new_object(mode, 0o022)
 }
 
 #[test]

@@ -86,12 +86,50 @@ impl Kept {
     }
 }
 
+/// An OST, an MDT and a client of it, objects of which the first is not to change, and what must not.
+struct Scene {
+    oss: Oss,
+    m: Peer,
+    c: Peer,
+    fid: Fid,
+    last: Fid,
+    kept: Kept,
+}
+
+impl Scene {
+    fn new(id: u8) -> Scene {
+        let oss = Oss::new(id);
+        let (m, c) = (oss.mdt(2), oss.client(3));
+        let (fid, last) = m.precreate(3);
+        let kept = Kept::new(&oss, &c, fid);
+        Scene {
+            oss,
+            m,
+            c,
+            fid,
+            last,
+            kept,
+        }
+    }
+}
+
+/// Sends the buffers of a transfer; the status.
+fn parts(c: &Peer, opc: u32, to: u32, (o, io, nio): (&[u8], &[u8], &[u8]), data: &[u8]) -> i32 {
+    let all: [&[u8]; 5] = [o, io, nio, &[], data];
+    c.send(opc, to, &all, ROOM, None).unwrap().status
+}
+
+/// Sends a transfer; the status.
+fn transfer(c: &Peer, opc: u32, to: u32, o: &Obdo, n: &[NiobufRemote]) -> i32 {
+    let (o, io, nio) = Peer::brw(o, n, 4);
+    parts(c, opc, to, (&o, &io, &nio), &[])
+}
+
 #[test]
 fn buffers_that_are_missing_or_short() {
-    let oss = Oss::new(31);
-    let (m, c) = (oss.mdt(2), oss.client(3));
-    let (fid, _) = m.precreate(3);
-    let kept = Kept::new(&oss, &c, fid);
+    let Scene {
+        oss, m, c, kept, ..
+    } = Scene::new(31);
     let long = [0xffu8; 300];
     for (opc, to) in ALL {
         for p in [&c, &m] {
@@ -108,10 +146,14 @@ fn buffers_that_are_missing_or_short() {
 
 #[test]
 fn objects_that_are_not_ours() {
-    let oss = Oss::new(32);
-    let (m, c) = (oss.mdt(2), oss.client(3));
-    let (fid, _) = m.precreate(3);
-    let kept = Kept::new(&oss, &c, fid);
+    let Scene {
+        oss,
+        m: _m,
+        c,
+        fid,
+        kept,
+        ..
+    } = Scene::new(32);
     let id = |first: u64, second: u64| OstId {
         oi_id: first.into(),
         oi_seq: second.into(),
@@ -139,20 +181,16 @@ fn objects_that_are_not_ours() {
             (o.o_oi, o.o_blocks) = (oi, u64::MAX.into());
             o.set_flags(ObdFl::SRVLOCK);
             let n = [niobuf(0, 4096, BrwFlags::SRVLOCK)];
-            let (o, io, nio) = Peer::brw(&o, &n, 4);
-            let all: [&[u8]; 5] = [&o, &io, &nio, &[], &[]];
-            let r = c.send(*opc, *to, &all, ROOM, None).unwrap();
+            let status = transfer(&c, *opc, *to, &o, &n);
             let refused = [EPROTO.to_errno(), EBADF.to_errno()];
-            assert!(refused.contains(&r.status), "{opc}: {oi:?}: {}", r.status);
+            assert!(refused.contains(&status), "{opc}: {oi:?}: {status}");
         }
         // No object at all.
         let mut o = obdo(fid, ObdMd::empty());
         o.set_valid(ObdMd::FLGROUP);
         let n = [niobuf(0, 4096, BrwFlags::SRVLOCK)];
-        let (o, io, nio) = Peer::brw(&o, &n, 4);
-        let all: [&[u8]; 5] = [&o, &io, &nio, &[], &[]];
-        let r = c.send(*opc, *to, &all, ROOM, None).unwrap();
-        assert_eq!(r.status, EPROTO.to_errno(), "{opc}");
+        let status = transfer(&c, *opc, *to, &o, &n);
+        assert_eq!(status, EPROTO.to_errno(), "{opc}");
     }
     // Locks on what is none of them.
     use ldlm::core::{Extent, Mode};
@@ -170,10 +208,14 @@ fn objects_that_are_not_ours() {
 /// Each word of a body, with values that make no sense.
 #[test]
 fn every_field_of_a_body() {
-    let oss = Oss::new(33);
-    let (m, c) = (oss.mdt(2), oss.client(3));
-    let (fid, last) = m.precreate(3);
-    let kept = Kept::new(&oss, &c, fid);
+    let Scene {
+        oss,
+        m: _m,
+        c,
+        last,
+        kept,
+        ..
+    } = Scene::new(33);
     let values = [0u64, 1, 1 << 31, u32::MAX.into(), 1 << 63, u64::MAX];
     let words = size_of::<Obdo>() / 8;
     for (opc, to) in ABOUT_OBJECTS {
@@ -191,9 +233,7 @@ fn every_field_of_a_body() {
                 o.as_mut_bytes()[word * 8..][..8].copy_from_slice(&v.to_le_bytes());
                 // No transfer without MDs: a niobuf that is refused.
                 let n = [niobuf(0, 0, BrwFlags::empty())];
-                let (o, io, nio) = Peer::brw(&o, &n, 4);
-                let all: [&[u8]; 5] = [&o, &io, &nio, &[], &[]];
-                c.send(*opc, *to, &all, ROOM, None).unwrap();
+                transfer(&c, *opc, *to, &o, &n);
             }
         }
     }
@@ -205,10 +245,14 @@ fn every_field_of_a_body() {
 
 #[test]
 fn transfers_that_make_no_sense() {
-    let oss = Oss::new(34);
-    let (m, c) = (oss.mdt(2), oss.client(3));
-    let (fid, other) = m.precreate(3);
-    let kept = Kept::new(&oss, &c, fid);
+    let Scene {
+        oss,
+        m: _m,
+        c,
+        last,
+        kept,
+        ..
+    } = Scene::new(34);
     let ours = BrwFlags::SRVLOCK;
     let lone = |pos, len| vec![niobuf(pos, len, ours)];
     type Case = (&'static str, Vec<NiobufRemote>, fn(&mut Vec<u8>), Error);
@@ -294,30 +338,20 @@ fn transfers_that_make_no_sense() {
     ];
     for (opc, what) in [(OST_READ, "read"), (OST_WRITE, "write")] {
         for (name, n, change, want) in &cases {
-            let (o, mut io, nio) = Peer::brw(&obdo(other, ObdMd::empty()), n, 4);
+            let (o, mut io, nio) = Peer::brw(&obdo(last, ObdMd::empty()), n, 4);
             change(&mut io);
-            let all: [&[u8]; 5] = [&o, &io, &nio, &[], &[]];
-            let r = c.send(opc, portal::OST_IO, &all, ROOM, None).unwrap();
-            assert_eq!(r.status, want.to_errno(), "{what}: {name}");
+            let status = parts(&c, opc, portal::OST_IO, (&o, &io, &nio), &[]);
+            assert_eq!(status, want.to_errno(), "{what}: {name}");
         }
         // By the wrong door.
-        let (o, io, nio) = Peer::brw(&obdo(other, ObdMd::empty()), &lone(0, 4096), 4);
-        let all: [&[u8]; 5] = [&o, &io, &nio, &[], &[]];
-        let r = c.send(opc, portal::OST_REQUEST, &all, ROOM, None).unwrap();
-        assert_eq!(r.status, EPROTO.to_errno(), "{what}");
+        let (o, io, nio) = Peer::brw(&obdo(last, ObdMd::empty()), &lone(0, 4096), 4);
+        let status = parts(&c, opc, portal::OST_REQUEST, (&o, &io, &nio), &[]);
+        assert_eq!(status, EPROTO.to_errno(), "{what}");
         // Half a range.
-        let r = c
-            .send(
-                opc,
-                portal::OST_IO,
-                &[&o, &io, &nio[..12], &[], &[]],
-                ROOM,
-                None,
-            )
-            .unwrap();
-        assert_eq!(r.status, EPROTO.to_errno(), "{what}");
+        let status = parts(&c, opc, portal::OST_IO, (&o, &io, &nio[..12]), &[]);
+        assert_eq!(status, EPROTO.to_errno(), "{what}");
         // Data in the message: too many, in parts, or not all there.
-        let mut o = obdo(other, ObdMd::empty());
+        let mut o = obdo(last, ObdMd::empty());
         o.set_flags(ObdFl::SHORT_IO);
         for (n, data, e) in [
             (lone(0, 65537), vec![0; 8192], EPROTO),
@@ -332,9 +366,8 @@ fn transfers_that_make_no_sense() {
                 continue;
             }
             let (o, io, nio) = Peer::brw(&o, &n, 0);
-            let all: [&[u8]; 5] = [&o, &io, &nio, &[], &data];
-            let r = c.send(opc, portal::OST_IO, &all, ROOM, None).unwrap();
-            assert_eq!(r.status, e.to_errno(), "{what} in a message");
+            let status = parts(&c, opc, portal::OST_IO, (&o, &io, &nio), &data);
+            assert_eq!(status, e.to_errno(), "{what} in a message");
         }
     }
     kept.check(&oss, &c);
@@ -343,13 +376,17 @@ fn transfers_that_make_no_sense() {
 /// A client that does not have the room that it tells of gets no answer; nothing is lost by that.
 #[test]
 fn data_that_nobody_takes() {
-    let oss = Oss::new(35);
-    let (m, c) = (oss.mdt(2), oss.client(3));
-    let (fid, other) = m.precreate(3);
-    let kept = Kept::new(&oss, &c, fid);
-    c.write(other, 0, &[1; 8192]).unwrap();
+    let Scene {
+        oss,
+        m: _m,
+        c,
+        last,
+        kept,
+        ..
+    } = Scene::new(35);
+    c.write(last, 0, &[1; 8192]).unwrap();
     let (o, io, nio) = Peer::brw(
-        &obdo(other, ObdMd::empty()),
+        &obdo(last, ObdMd::empty()),
         &[niobuf(0, 4096, BrwFlags::SRVLOCK)],
         1,
     );
@@ -371,10 +408,14 @@ fn data_that_nobody_takes() {
 
 #[test]
 fn questions_about_nothing() {
-    let oss = Oss::new(36);
-    let (m, c) = (oss.mdt(2), oss.client(3));
-    let (fid, _) = m.precreate(3);
-    let kept = Kept::new(&oss, &c, fid);
+    let Scene {
+        oss,
+        m,
+        c,
+        fid,
+        kept,
+        ..
+    } = Scene::new(36);
     let info = |p: &Peer, opc: u32, key: &[u8], value: &[u8]| {
         let r = p.send(opc, portal::OST_REQUEST, &[key, value], ROOM, None);
         r.unwrap().status
