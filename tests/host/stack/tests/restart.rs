@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Servers that come and go under a client.
+//! Servers that come and go under a client, or forget it.
 
-use kapi::prelude::{KVec, GFP_KERNEL};
+use kapi::prelude::{KVec, ENOTCONN, GFP_KERNEL};
+use ldlm::client::{ClientState, Want};
+use ldlm::core::Mode;
 use lustre_client::cred::Cred;
 use lustre_client::fs::{Make, OpenHow};
+use lustre_client::mdc;
 use lustre_client::mount::MountOptions;
+use lustre_client::target::Enqueue;
 use mdt::Mdt;
 use ofd::Ofd;
 use osd_memory::{Config, MemoryDevice};
-use stack::{Mounted, ServerNode};
+use ptlrpc::call::CallOptions;
+use stack::{Mounted, ServerNode, TestClient};
 use std::time::{Duration, Instant};
 use wire::fid::Fid;
+use wire::obdo::ObdMd;
 
 const RW: OpenHow = OpenHow {
     read: true,
@@ -140,6 +146,56 @@ fn an_mdt_restarts() {
     assert_eq!(soon(|| look("d")), Some(d));
     let e = soon(|| mkdir(&c, root, "e"));
     assert_eq!(look("e"), Ok(Some(e)));
+    c.stop();
+    mdt.stop();
+    mds.stop();
+}
+
+/// The MDT forgets the client between its answer to a request for a lock and the client's look at
+/// the answer. A lock alone is asked for again; what came with an operation is told.
+#[test]
+fn an_eviction_overtakes_the_answer_with_a_lock() {
+    const UPDATE: u64 = 2;
+    let mds = ServerNode::start();
+    let mdt = mds.mdt(osd_memory::device());
+    let c = TestClient::connect(&mds);
+    let (t, root) = (c.mdc.target(), Cred::root());
+    let dir = c.mdc.root(None).unwrap();
+    let server_has = || mdt.target().namespace().granted();
+    let ask = |intent| Enqueue {
+        want: Want {
+            res: mdc::resource(dir),
+            mode: Mode::Pr,
+            policy: mdc::bits(UPDATE),
+            flags: 0,
+        },
+        cancels: &[],
+        intent,
+        lvb: None,
+        options: CallOptions::new(&[112, 0]).unwrap(),
+        cred: &root,
+    };
+    for (intent, granted) in [(&[][..], true), (&[&b"anything"[..]][..], false)] {
+        let begun = t.begin(&ask(&[])).unwrap();
+        soon(|| (server_has() == 1).then_some(()).ok_or(ENOTCONN));
+        let target = mdt.target();
+        target.for_each_export(&mut |e| target.evict(e, "a test"));
+        assert_eq!(server_has(), 0);
+        // Whose locks are gone is told with the next request.
+        soon(|| c.mdc.getattr(dir, ObdMd::FLMODE, 0, &root).map(drop));
+        let got = t.finish(&ask(intent), begun, None);
+        if granted {
+            let lock = got.unwrap().lock.unwrap();
+            assert_eq!(lock.view().map(|v| v.state), Some(ClientState::Granted));
+            assert_eq!((server_has(), t.locks().counts().0), (1, 1));
+            t.locks().cancel(lock.handle());
+            drop(lock);
+            soon(|| (server_has() == 0).then_some(()).ok_or(ENOTCONN));
+        } else {
+            assert_eq!(got.err(), Some(ENOTCONN));
+            assert_eq!((server_has(), t.locks().counts().0), (0, 0));
+        }
+    }
     c.stop();
     mdt.stop();
     mds.stop();
