@@ -15,6 +15,7 @@
 mod cache;
 mod callback;
 mod cancel;
+mod company;
 mod replay;
 mod state;
 mod traits;

@@ -139,6 +139,7 @@ impl Locks {
             max_locks: MAX_LOCKS,
             max_unused: MAX_LOCKS,
             max_age: Duration::from_secs(u64::from(u32::MAX)),
+            ..CacheConfig::default()
         };
         let ops = Arc::new(Ops(lost), GFP_KERNEL)?;
         let cache = Cache::new(config, ops, sender.clone())?;

@@ -17,6 +17,9 @@ pub struct CacheConfig {
     pub max_unused: usize,
     /// How long an unused lock is kept (`lru_max_age`).
     pub max_age: Duration,
+    /// A lock for writing that was unused for so long goes when another node asks how large the
+    /// object is (`dirty_age_limit`).
+    pub dirty_age: Duration,
 }
 
 impl Default for CacheConfig {
@@ -25,6 +28,7 @@ impl Default for CacheConfig {
             max_locks: 1 << 20,
             max_unused: 50_000,
             max_age: Duration::from_secs(600),
+            dirty_age: Duration::from_secs(10),
         }
     }
 }
@@ -333,8 +337,7 @@ impl Cache {
         let flock = e.view.policy.lock_type() == LockType::Flock;
         match state {
             ClientState::Granted if !flock && (back || !cached) => {
-                e.view.state = ClientState::GoingAway;
-                t.set_list(handle, List::Doomed);
+                t.doom(handle);
                 drop(t);
                 self.todo().notify_one();
             }

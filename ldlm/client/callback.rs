@@ -3,7 +3,7 @@
 //! Callbacks of the server (spec/ldlm.md 10). Each returns the status to answer with, at once.
 
 use super::cache::Cache;
-use super::state::{ClientState, List};
+use super::state::ClientState;
 use crate::core::{flags, Desc, Policy};
 use kapi::prelude::*;
 
@@ -32,8 +32,8 @@ impl Cache {
         e.view.called_back = true;
         e.discard |= f & flags::DISCARD_DATA != 0;
         if e.view.users == 0 && e.view.state == ClientState::Granted {
-            e.view.state = ClientState::GoingAway;
-            t.set_list(handle, List::Doomed);
+            let now = self.tick();
+            self.doom_wanted(&mut t, handle, now);
             drop(t);
             self.todo().notify_one();
         }
@@ -102,7 +102,10 @@ impl Cache {
             None => (EINVAL.to_errno(), 0),
             Some(v) if !held(v.state) => (NO_LOCK_DATA, 0),
             Some(v) => match self.ops().glimpse(&v, lvb) {
-                Some(n) => (0, n.min(lvb.len())),
+                Some(n) => {
+                    self.looked_at(handle);
+                    (0, n.min(lvb.len()))
+                }
                 None => (NO_LOCK_DATA, 0),
             },
         }

@@ -37,7 +37,7 @@ impl Cache {
             if !batch.is_empty() {
                 self.sender().cancel(&batch);
             }
-            if n == 0 {
+            if n == 0 && !self.doom_company() {
                 return all;
             }
             all += n;
@@ -68,12 +68,11 @@ impl Cache {
         let mut t = self.table().lock();
         while let Some(handle) = t.first(List::Unused) {
             let many = t.list_len(List::Unused) > self.config().max_unused;
-            let Some(e) = t.get_mut(handle) else { return };
+            let Some(e) = t.get(handle) else { return };
             if !many && now.saturating_sub(e.unused_at) < limit {
                 return;
             }
-            e.view.state = ClientState::GoingAway;
-            t.set_list(handle, List::Doomed);
+            t.doom(handle);
         }
     }
 
@@ -81,10 +80,7 @@ impl Cache {
     pub fn clear(&self) {
         let mut t = self.table().lock();
         while let Some(handle) = t.first(List::Unused) {
-            if let Some(e) = t.get_mut(handle) {
-                e.view.state = ClientState::GoingAway;
-            }
-            t.set_list(handle, List::Doomed);
+            t.doom(handle);
         }
         drop(t);
         self.todo().notify_all();
@@ -128,8 +124,7 @@ impl Cache {
         let Some(e) = t.get_mut(handle) else { return };
         e.view.called_back = true;
         if e.view.users == 0 && e.view.state == ClientState::Granted {
-            e.view.state = ClientState::GoingAway;
-            t.set_list(handle, List::Doomed);
+            t.doom(handle);
         }
         drop(t);
         self.todo().notify_one();

@@ -2,6 +2,7 @@
 
 //! The locks of a cache, by handle, by resource and by age.
 
+use super::company::Row;
 use crate::core::{LockType, Mode, Policy, ResId};
 use kapi::prelude::*;
 
@@ -111,6 +112,7 @@ pub(super) struct Table {
     len: usize,
     unused: Ends,
     doomed: Ends,
+    pub(super) row: Row,
 }
 
 fn slot_of(handle: u64) -> u32 {
@@ -274,6 +276,19 @@ impl Table {
         if let Some(e) = self.slot_mut(ix) {
             (e.list, e.prev, e.next) = (to, last, NIL);
         }
+    }
+
+    /// Where a lock is.
+    pub(super) fn list_of(&self, handle: u64) -> List {
+        self.get(handle).map_or(List::None, |e| e.list)
+    }
+
+    /// An unused lock is to be given up.
+    pub(super) fn doom(&mut self, handle: u64) {
+        if let Some(e) = self.get_mut(handle) {
+            e.view.state = ClientState::GoingAway;
+        }
+        self.set_list(handle, List::Doomed);
     }
 
     /// The first lock of a list.

@@ -10,6 +10,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock};
 use std::vec::Vec;
 
+/// Under its lock is what has to be written.
+const DIRTY: ResId = ResId([40, 0, 0, 0]);
+
 struct Target;
 
 impl NamespaceOps for Target {
@@ -101,7 +104,7 @@ impl CacheOps for ToServer {
     }
     fn granted(&self, _: &ClientView, _: &[u8]) {}
     fn droppable(&self, lock: &ClientView) -> bool {
-        lock.mode == Mode::Pr
+        lock.res != DIRTY
     }
 }
 
@@ -226,6 +229,7 @@ fn the_cache_is_bounded() {
         max_locks: 20,
         max_unused: 5,
         max_age: Duration::from_secs(600),
+        ..CacheConfig::default()
     };
     let a = node(&ns, 1, config);
     let res = |i| Want {
@@ -248,6 +252,57 @@ fn the_cache_is_bounded() {
     a.cache().work();
     assert_eq!((a.cache().counts(), ns.granted()), ((0, 0), 0));
     assert_eq!(ns.stats().resources, 0);
+}
+
+#[test]
+fn neighbours_follow_when_many_are_wanted() {
+    let ns = namespace();
+    let a = node(&ns, 1, CacheConfig::default());
+    let b = node(&ns, 2, CacheConfig::default());
+    let of = |i, mode| Want {
+        res: ResId([i, 0, 0, 0]),
+        ..want(mode, 0, u64::MAX)
+    };
+    for i in 1..=60 {
+        drop(a.lock(&of(i, Mode::Pw)).unwrap());
+    }
+    drop(a.lock(&of(61, Mode::Pr)).unwrap());
+    // How many more go with each that is wanted.
+    let mut went = Vec::new();
+    for i in 1..=60 {
+        let (held, now) = b.ask(&of(i, Mode::Pr)).unwrap();
+        if now {
+            continue;
+        }
+        went.push(a.cache().work() - 1);
+        b.cache().wait(&held, Some(Duration::from_secs(5))).unwrap();
+    }
+    // The first bring none; the one that is dirty stays until it is wanted itself; one for
+    // reading is in nobody's way.
+    assert_eq!(went, [0, 0, 0, 0, 4, 8, 12, 15, 12]);
+    assert_eq!(a.cache().counts(), (1, 1));
+}
+
+#[test]
+fn who_looks_gets_what_is_long_unused() {
+    let ns = namespace();
+    let config = |ms| CacheConfig {
+        dirty_age: Duration::from_millis(ms),
+        ..CacheConfig::default()
+    };
+    let w = want(Mode::Pw, 0, u64::MAX);
+    for (id, age, used, left) in [(1, 600_000, false, 1), (2, 0, true, 1), (3, 0, false, 0)] {
+        let a = node(&ns, id, config(age));
+        let held = a.lock(&w).unwrap();
+        let held = used.then_some(held);
+        let lvb = ns.glimpse_local(&w.res).unwrap().unwrap();
+        assert_eq!(lvb.size, id * 1000);
+        a.cache().work();
+        assert_eq!(a.cache().counts().0, left);
+        drop(held);
+        a.cache().clear();
+        a.cache().work();
+    }
 }
 
 #[test]
