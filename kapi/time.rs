@@ -18,6 +18,11 @@ impl Instant {
         let ns = unsafe { bindings::ktime_get() };
         Instant(u64::try_from(ns).unwrap_or(0))
     }
+    /// A time not long ago, for what happens whenever a message comes and need not be exact: when
+    /// anybody looked at the clock last. Here that is as cheap as now.
+    pub fn recent() -> Instant {
+        Instant::now()
+    }
     /// Nanoseconds since boot.
     pub fn as_nanos(self) -> u64 {
         self.0

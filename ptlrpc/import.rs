@@ -293,7 +293,7 @@ impl Import {
     /// Learns from a final reply how long things take.
     pub(crate) fn observe(&self, sent_at: Instant, service_time: u32, estimate: u32) {
         let limits = self.node.limits();
-        let now = Instant::now();
+        let now = Instant::recent();
         let elapsed = u32::try_from(now.duration_since(sent_at).as_secs()).unwrap_or(u32::MAX);
         let now = now.as_nanos() / 1_000_000_000;
         let mut inner = self.inner.lock();

@@ -9,7 +9,7 @@ use kapi::prelude::*;
 use ldlm::client::{Answer, Cache, CacheConfig, CacheOps, CancelSender, Held, Want};
 use ldlm::core::{flags, Desc};
 use ldlm::msg::{self, ReplyMsg};
-use ptlrpc::call::{Call, CallOptions, Outcome, Reply};
+use ptlrpc::call::{Call, CallOptions, Reply};
 use ptlrpc::import::{Import, ImportConfig, ImportEvents};
 use ptlrpc::message::Msg;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,8 +58,7 @@ impl CancelSender for Cancels {
             o.reply_portal = Some(portal::LDLM_CANCEL_REPLY);
             // If the connection is lost and comes back, the server still has the locks, and others
             // may wait for them: it is sent again then. With an eviction it ends.
-            let done: KBox<dyn Once<Outcome>> = KBox::new(|_: Outcome| {}, GFP_KERNEL)?;
-            import.call_async(m, o, None, done)
+            import.begin(m, o, None).map(|_| ())
         };
         if let Err(e) = send() {
             pr_debug!("cancels are lost: {:?}\n", e);

@@ -11,7 +11,6 @@
 use super::cache::Cache;
 use super::state::{ClientState, ClientView, List, Table};
 use crate::core::{LockType, Mode};
-use kapi::prelude::*;
 
 /// Calls that follow each other within so many milliseconds make a row.
 const ROW_MS: u64 = 1000;

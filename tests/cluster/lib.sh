@@ -108,7 +108,7 @@ MANIFEST='
 			s/^(.*\|[0-9]+)\.[0-9]+\|/\1|/" | LC_ALL=C sort >"$tmp/list"
 	cat "$tmp/list"
 	sed -n "s/^\([^|]*\)|f|.*/\1/p" "$tmp/list" | tr "\n" "\0" |
-		xargs -0 -r -n 100 -P 4 bash -c "md5sum -z -- \"\$@\" >\"\$0/md5.\$\$\"" "$tmp"
+		xargs -0 -r -n 500 -P 4 bash -c "md5sum -z -- \"\$@\" >\"\$0/md5.\$\$\"" "$tmp"
 	find "$tmp" -name "md5.*" -exec cat {} + | LC_ALL=C sort -z -k 2 | tr "\0" "\n"
 	rm -r "$tmp"'
 

@@ -2,7 +2,7 @@
 
 //! Attributes: asking for them and changing them.
 
-use super::inode::{own_change, Inode, Known};
+use super::inode::{Inode, Known};
 use super::striped::Striped;
 use crate::attr::{now, Attr};
 use crate::cred::Cred;
@@ -175,7 +175,9 @@ impl Mount {
             }
             false => inode.last_striped(),
         };
-        let mut attr = own_change(|| self.mdc.setattr(fid, c, &[], group, cred))?;
+        let mut attr = self
+            .inodes
+            .own_change(|| self.mdc.setattr(fid, c, &[], group, cred))?;
         if attr.fid != fid {
             // The answer need not have them.
             attr = self.known_attr(fid, cred)?.attr;

@@ -2,7 +2,7 @@
 
 //! Open files.
 
-use super::inode::{own_change, Inode, Known};
+use super::inode::{Inode, Known};
 use super::striped::Striped;
 use crate::attr::{S_IFMT, S_IFREG};
 use crate::cred::Cred;
@@ -167,7 +167,7 @@ impl Mount {
             layout: &[],
             group: dir.group(),
         };
-        let o = own_change(|| self.mdc.open(&wish, cred))?;
+        let o = self.inodes.own_change(|| self.mdc.open(&wish, cred))?;
         let (inode, mut known) = self.remember(&o.found, Some((&dir, name)))?;
         if o.created {
             // Nobody has written to it yet.

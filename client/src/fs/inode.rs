@@ -15,6 +15,7 @@ use crate::sync::guard;
 use kapi::error::{Error, Result};
 use ldlm::client::{CacheOps, ClientState, ClientView};
 use ldlm::core::{ibits, Mode, Policy};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, RwLock, Weak};
 use wire::fid::Fid;
@@ -30,7 +31,7 @@ const ABSENT_MAX: usize = 4096;
 /// Who wants to hear that something kept is to be forgotten. Called before the lock is given
 /// back, without locks held.
 pub trait Watcher: Send + Sync {
-    /// Attributes.
+    /// Attributes, unless by what this client asked for itself: the answer says what they are then.
     fn attr_gone(&self, fid: Fid);
     /// What the names of `fid`, each in its directory, stand for. `own`: by what this client asked
     /// for itself.
@@ -277,19 +278,29 @@ struct Table {
 }
 
 thread_local! {
-    /// This thread asks for a change; locks that it gives up are in the way of that.
-    static OWN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Runs `f`, during which locks go because of what the caller asks for.
-pub(super) fn own_change<T>(f: impl FnOnce() -> T) -> T {
-    let before = OWN.replace(true);
-    let r = f();
-    OWN.set(before);
-    r
+    /// This thread asks for a change, and locks that it gives up are in the way of that: those
+    /// whose attributes were under them.
+    static OWN: RefCell<Option<Vec<Fid>>> = const { RefCell::new(None) };
 }
 
 impl Inodes {
+    /// Runs `f`, during which locks go because of what the caller asks for. Who asked knows that
+    /// the attributes change, and is not told unless it fails.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub(super) fn own_change<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = OWN.replace(Some(Vec::new()));
+        let r = f();
+        let lost = OWN.replace(before).unwrap_or_default();
+        if let (Some(w), Err(_)) = (self.watcher(), &r) {
+            for fid in lost {
+                w.attr_gone(fid);
+            }
+        }
+        r
+    }
+
     /// Tells `w` from now on.
     pub(crate) fn watch(&self, w: Option<Arc<dyn Watcher>>) {
         *self.watcher.write().unwrap_or_else(|e| e.into_inner()) = w;
@@ -475,7 +486,7 @@ impl Inodes {
             *all = all.saturating_sub(entries);
         }
         let watcher = self.watcher();
-        let own = OWN.get();
+        let own = OWN.with_borrow(|o| o.is_some());
         for (parent, name) in &names {
             if let Some(p) = self.known(parent) {
                 let mut d = guard(&p.state);
@@ -487,8 +498,11 @@ impl Inodes {
         if let (Some(w), false) = (&watcher, names.is_empty()) {
             w.names_gone(inode.fid, &names, own);
         }
-        if let (Some(w), true) = (&watcher, lost & (ibits::UPDATE | ibits::PERM) != 0) {
-            w.attr_gone(inode.fid);
+        if lost & (ibits::UPDATE | ibits::PERM) != 0 {
+            let later = OWN.with_borrow_mut(|o| o.as_mut().map(|l| l.push(inode.fid)));
+            if let (Some(w), None) = (&watcher, later) {
+                w.attr_gone(inode.fid);
+            }
         }
     }
 

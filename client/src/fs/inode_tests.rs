@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::attr::{S_IFDIR, S_IFREG};
-use kapi::prelude::{Arc as KArc, GFP_KERNEL};
+use kapi::prelude::{Arc as KArc, EEXIST, GFP_KERNEL};
 use ldlm::client::{Answer, Cache, CacheConfig, CancelSender, Held, Want};
 use ldlm::core::{flags, Desc, Ibits, ResId};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -182,10 +182,18 @@ fn own_changes() {
         bits: ibits::FULL,
         ..Ibits::default()
     });
-    let gone = own_change(|| w.cache.early(&res, Mode::Ex, &bits, 8).unwrap());
+    let early = || w.cache.early(&res, Mode::Ex, &bits, 8);
+    let gone = w.inodes.own_change(early).unwrap();
     assert_eq!(gone.len(), 1);
+    assert_eq!(w.told(), ["entry 1 n true"]);
+    // What came to nothing gives no answer.
+    let f = w.found(FILE, S_IFREG, 1, Some(w.lock(FILE, Mode::Pr, ALL)));
+    w.enter(&f, Some((&dir, b"n")));
+    drop(f);
+    let failed = w.inodes.own_change(|| early().and(Err::<(), _>(EEXIST)));
+    assert_eq!(failed, Err(EEXIST));
     assert_eq!(w.told(), ["entry 1 n true", "attr 2"]);
-    assert!(!OWN.get());
+    assert!(OWN.with_borrow(|o| o.is_none()));
 }
 
 #[test]

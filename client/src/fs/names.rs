@@ -2,7 +2,7 @@
 
 //! Names: looking them up, making and removing them.
 
-use super::inode::{own_change, Inode, Known};
+use super::inode::{Inode, Known};
 use super::striped::Striped;
 use crate::attr::{Attr, S_IFMT, S_IFREG};
 use crate::cred::Cred;
@@ -135,7 +135,7 @@ impl Mount {
                 layout: &[],
                 group,
             };
-            let o = own_change(|| self.mdc.open(&wish, cred))?;
+            let o = self.inodes.own_change(|| self.mdc.open(&wish, cred))?;
             if let Some(h) = o.handle {
                 self.mdc.close(h, None, &o.found.attr.fid);
             }
@@ -151,7 +151,7 @@ impl Mount {
             target: m.target,
             group,
         };
-        let attr = own_change(|| self.mdc.create(&node, cred))?;
+        let attr = self.inodes.own_change(|| self.mdc.create(&node, cred))?;
         Ok(Known {
             attr,
             attr_locked: false,
@@ -166,7 +166,8 @@ impl Mount {
     pub fn link(&self, fid: Fid, parent: Fid, name: &[u8], cred: &Cred) -> Result<Known> {
         let (i, dir) = (self.inodes.get(fid), self.inodes.get(parent));
         let groups = (i.group(), dir.group());
-        own_change(|| self.mdc.link(fid, parent, name, groups, cred))?;
+        self.inodes
+            .own_change(|| self.mdc.link(fid, parent, name, groups, cred))?;
         self.known_attr(fid, cred)
     }
 
@@ -178,7 +179,9 @@ impl Mount {
         let dir = self.inodes.get(parent);
         let child = dir.child(name);
         let (fid, group) = (child.unwrap_or(Fid::ZERO), dir.group());
-        let left = own_change(|| self.mdc.unlink(parent, name, fid, is_dir, group, cred))?;
+        let left = self
+            .inodes
+            .own_change(|| self.mdc.unlink(parent, name, fid, is_dir, group, cred))?;
         dir.forget_child(name);
         if let Some(a) = left.or_else(|| child.and_then(|f| self.gone_attr(f))) {
             self.note_left(&a);
@@ -219,7 +222,7 @@ impl Mount {
         };
         let victim = b.child(to.1);
         let groups = (a.group(), b.group());
-        let left = own_change(|| {
+        let left = self.inodes.own_change(|| {
             self.mdc.rename(
                 (from.0, from.1, Some(source)),
                 (to.0, to.1, victim),

@@ -2,7 +2,7 @@
 
 //! Extended attributes.
 
-use super::inode::{own_change, Inode};
+use super::inode::Inode;
 use crate::cred::Cred;
 use crate::mdc::OpenWish;
 use crate::mdc::SetAttr;
@@ -163,7 +163,9 @@ impl Mount {
             return self.set_layout(fid, value, cred);
         }
         let inode = self.inodes.get(fid);
-        let done = own_change(|| self.mdc.set_xattr(fid, name, value, how, cred));
+        let done = self
+            .inodes
+            .own_change(|| self.mdc.set_xattr(fid, name, value, how, cred));
         inode.drop_xattrs();
         done
     }
@@ -184,7 +186,7 @@ impl Mount {
                 md.as_bytes().to_vec()
             };
             let v = value.unwrap_or(&none);
-            own_change(|| {
+            self.inodes.own_change(|| {
                 self.mdc
                     .setattr(fid, &SetAttr::default(), v, Some(k.attr.gid), cred)
             })?;
@@ -208,7 +210,7 @@ impl Mount {
             layout: v,
             group: None,
         };
-        let o = match own_change(|| self.mdc.open(&wish, cred)) {
+        let o = match self.inodes.own_change(|| self.mdc.open(&wish, cred)) {
             // Copies of files bring the layout of the original along, after they have got one.
             Err(e) if e == EEXIST => return Ok(()),
             o => o?,
