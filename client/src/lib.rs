@@ -17,6 +17,7 @@ pub mod fs;
 pub mod layout;
 pub mod llog;
 pub mod mdc;
+pub mod memory;
 pub mod mgc;
 pub mod mount;
 pub mod node;

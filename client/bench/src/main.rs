@@ -14,11 +14,14 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use lustre_client::cred::Cred;
 use lustre_client::fs::Make;
+use lustre_client::memory;
 use lustre_client::mount::{Mount, MountOptions};
 use lustre_client::node::{ClientNode, NodeOptions};
 use lustre_client::spec::MountSpec;
 use lustre_client::Error;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wire::fid::Fid;
@@ -174,6 +177,11 @@ fn measure(cli: &Cli, fs: &Arc<Mount>) -> Result<()> {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
+    if !memory::is_kept() {
+        let mut again = Command::new(std::env::current_exe()?);
+        memory::keep(again.args(std::env::args_os().skip(1)));
+        return Err(again.exec()).context("cannot start again");
+    }
     if cli.local {
         let mut rates = Vec::new();
         for n in &cli.threads {

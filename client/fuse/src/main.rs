@@ -78,12 +78,7 @@ fn background(cli: &Cli) -> anyhow::Result<ExitCode> {
         c.arg("-s");
     }
     c.arg("--").arg(&cli.source).arg(&cli.dir);
-    // Memory that the cache has given back is taken again soon: to return it to the kernel, and get it
-    // by small pieces, takes more system calls than all requests together.
-    c.env(
-        "GLIBC_TUNABLES",
-        "glibc.malloc.top_pad=1048576:glibc.malloc.trim_threshold=67108864",
-    );
+    lustre_client::memory::keep(&mut c);
     c.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = c.spawn()?;
     let mut said = Vec::new();
