@@ -226,7 +226,9 @@ unsafe extern "C" fn lustre_kapi_rs_show_options(
 ) -> c_int {
     // SAFETY: `lustre_kapi_rs_mount` made it of such a box, which lives as long as the mount.
     let mounted = unsafe { &*mounted.cast::<Super>() };
-    to_c(mounted.show_options(&mut Seq(m)))
+    // SAFETY: by the function's own conditions.
+    let mut out = unsafe { Seq::new(m) };
+    to_c(mounted.show_options(&mut out))
 }
 
 /// # Safety

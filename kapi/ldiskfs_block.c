@@ -6,9 +6,9 @@
 #include "ldiskfs_internal.h"
 
 /*
- * Keeps the inode's block mapping as it is, and copies its root, 60 bytes. Returns whether that is an
- * extent tree. bmap() would take the inode's lock, which those who ask have, and says nothing of what
- * is allocated and not written.
+ * Keeps the inode's block mapping as it is, and copies its root, 60 bytes. Returns whether that is
+ * an extent tree. bmap() would take the inode's lock, which those who ask have, and says nothing
+ * of what is allocated and not written.
  */
 int ldiskfs_map_lock(struct dentry *node, void *out)
 {

@@ -7,6 +7,7 @@ use crate::error::{code::*, Error, Result};
 use crate::ffi;
 use crate::pages::Pages;
 use crate::time::{to_jiffies, Instant};
+use core::ffi::CStr;
 use core::ptr::NonNull;
 use core::time::Duration;
 
@@ -301,7 +302,8 @@ impl TcpListener {
     }
 }
 
-fn interface(name: *const u8) -> Result<Ipv4Addr> {
+fn interface(name: Option<&CStr>) -> Result<Ipv4Addr> {
+    let name = name.map_or(core::ptr::null(), CStr::as_ptr);
     let mut ip = 0;
     // SAFETY: the name is null or a C string; `ip` is a valid place for the answer.
     check(unsafe { ffi::lustre_kapi_interface_address(name.cast(), &mut ip) })?;
@@ -317,7 +319,7 @@ pub fn interface_address(name: &str) -> Result<Ipv4Addr> {
     let mut c = [0u8; 16];
     let to = c.get_mut(..name.len()).filter(|t| t.len() < 16);
     to.ok_or(ENODEV)?.copy_from_slice(name.as_bytes());
-    interface(c.as_ptr())
+    interface(Some(CStr::from_bytes_until_nul(&c).map_err(|_| ENODEV)?))
 }
 
 /// The first interface that is up, has an IPv4 address and is no loopback: what a network gets
@@ -326,7 +328,7 @@ pub fn interface_address(name: &str) -> Result<Ipv4Addr> {
 /// # Errors
 /// `ENODEV`: there is none.
 pub fn default_address() -> Result<Ipv4Addr> {
-    interface(core::ptr::null())
+    interface(None)
 }
 
 /// Addresses that [`local_addresses`] tells at the most.

@@ -190,11 +190,24 @@ unsafe extern "C" fn lustre_kapi_rs_param_each(
 }
 
 /// A file that is being printed to; it grows as needed.
-pub(crate) struct Seq(pub(crate) *mut kernel::bindings::seq_file);
+///
+/// # Invariants
+///
+/// The pointer is to a file that is being read.
+pub(crate) struct Seq(*mut kernel::bindings::seq_file);
+
+impl Seq {
+    /// # Safety
+    /// `m` is a file that is being read, for as long as this is used.
+    pub(crate) unsafe fn new(m: *mut kernel::bindings::seq_file) -> Seq {
+        // INVARIANT: by the function's own conditions.
+        Seq(m)
+    }
+}
 
 impl Write for Seq {
     fn write_str(&mut self, s: &str) -> fmt::Result {
-        // SAFETY: whoever makes a `Seq` has a live file; `s` is valid for reads of its length.
+        // SAFETY: the file is live by the type's invariant; `s` is valid for reads of its length.
         unsafe { ffi::lustre_kapi_seq_write(self.0, s.as_ptr().cast(), s.len()) };
         Ok(())
     }
@@ -216,7 +229,9 @@ unsafe extern "C" fn lustre_kapi_rs_param_show(
 ) -> c_int {
     // SAFETY: `ParamDir::add` made the file with such a pointer, valid while the file is.
     let param = unsafe { &*data.cast::<Arc<dyn Param>>() };
-    to_c(param.show(&mut Seq(m)))
+    // SAFETY: by the function's own conditions.
+    let mut out = unsafe { Seq::new(m) };
+    to_c(param.show(&mut out))
 }
 
 /// # Safety

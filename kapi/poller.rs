@@ -26,8 +26,8 @@ pub struct Event {
 const BATCH: usize = 16;
 
 /// Tells which of many connections are ready, by edges: an event comes when readiness comes, and
-/// not again until an operation has returned `EAGAIN`, or less than was asked for. Several threads may share one poller; an
-/// event goes to one of them.
+/// not again until an operation has returned `EAGAIN`, or less than was asked for. Several threads
+/// may share one poller; an event goes to one of them.
 ///
 /// # Invariants
 ///

@@ -203,7 +203,7 @@ impl PtlrpcBody {
     /// errors are ordinary replies all the same (spec `ptlrpc.md` §2.1).
     pub fn fill_reply(&mut self, opc: u32, status: i32, is_error: bool) {
         // ENOSPC, EACCES, EPERM, ENOENT, EINPROGRESS, EDQUOT, EROFS
-        let soft = matches!(-status, 28 | 13 | 1 | 2 | 115 | 122 | 30);
+        let soft = matches!(status, -28 | -13 | -1 | -2 | -115 | -122 | -30);
         self.pb_type.set(if is_error && !soft {
             TYPE_ERR
         } else {
