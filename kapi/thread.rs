@@ -12,6 +12,10 @@ use kernel::bindings;
 use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::Arc;
 
+#[path = "threads.rs"]
+mod threads;
+pub use threads::Threads;
+
 /// What a thread is started with.
 struct Start {
     f: KBox<dyn Once<()>>,

@@ -3,7 +3,7 @@
 //! A few threads that do what may block: handshakes, connects.
 
 use kapi::prelude::*;
-use kapi::thread::JoinHandle;
+use kapi::thread::Threads;
 
 struct Queue {
     jobs: Deque<KBox<dyn Once<()>>>,
@@ -19,7 +19,7 @@ pub(crate) struct Pool {
     #[pin]
     work: CondVar,
     #[pin]
-    threads: Mutex<KVec<JoinHandle>>,
+    threads: Mutex<Threads>,
 }
 
 impl Pool {
@@ -29,18 +29,18 @@ impl Pool {
                 limit,
                 queue <- new_mutex!(Queue { jobs: Deque::new(), stopping: false }),
                 work <- new_condvar!(),
-                threads <- new_mutex!(KVec::new()),
+                threads <- new_mutex!(Threads::new()),
             }),
             GFP_KERNEL,
         )?;
         for i in 0..threads {
             let p = pool.clone();
-            match kapi::thread::spawn(format_args!("{name}_{i:02}"), move || p.run()) {
-                Ok(h) => pool.threads.lock().push(h, GFP_KERNEL)?,
-                Err(e) => {
-                    pool.stop();
-                    return Err(e);
-                }
+            let mut threads = pool.threads.lock();
+            let started = threads.spawn(format_args!("{name}_{i:02}"), move || p.run());
+            drop(threads);
+            if let Err(e) = started {
+                pool.stop();
+                return Err(e);
             }
         }
         Ok(pool)
@@ -76,9 +76,7 @@ impl Pool {
         drop(jobs);
         self.work.notify_all();
         let threads = core::mem::take(&mut *self.threads.lock());
-        for t in threads {
-            t.join();
-        }
+        threads.join();
     }
 
     fn run(&self) {

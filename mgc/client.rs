@@ -7,7 +7,7 @@ use crate::follow::{Follow, Follower, Source};
 use crate::locks::{Locks, Lost};
 use crate::register::Ready;
 use kapi::prelude::*;
-use kapi::thread::JoinHandle;
+use kapi::thread::Threads;
 use ldlm::core::ResId;
 use ptlrpc::export::ClientUuid;
 use ptlrpc::import::{Import, ImportConfig, ImportEvents, State};
@@ -131,7 +131,7 @@ pub struct Mgc {
     #[pin]
     ready: Mutex<KVec<Arc<Ready>>>,
     #[pin]
-    threads: Mutex<KVec<JoinHandle>>,
+    threads: Mutex<Threads>,
 }
 
 fn wanted() -> ConnectData {
@@ -233,7 +233,7 @@ impl Mgc {
                 config,
                 own_nids,
                 ready <- new_mutex!(KVec::new()),
-                threads <- new_mutex!(KVec::new()),
+                threads <- new_mutex!(Threads::new()),
             }),
             GFP_KERNEL,
         );
@@ -254,12 +254,11 @@ impl Mgc {
     fn begin(self: &Arc<Self>) -> Result {
         let client = Arc::new(self.locks.clone(), GFP_KERNEL)?;
         self.server.add_client(self.import.own_cookie(), client)?;
+        let mut threads = self.threads.lock();
         let me = self.clone();
-        let t = kapi::thread::spawn(format_args!("mgc_cancel"), move || me.run_cancels())?;
-        self.threads.lock().push(t, GFP_KERNEL)?;
+        threads.spawn(format_args!("mgc_cancel"), move || me.run_cancels())?;
         let me = self.clone();
-        let t = kapi::thread::spawn(format_args!("mgc_requeue"), move || me.run_requeue())?;
-        Ok(self.threads.lock().push(t, GFP_KERNEL)?)
+        threads.spawn(format_args!("mgc_requeue"), move || me.run_requeue())
     }
 
     /// "MGC192.168.1.1@tcp"
@@ -443,9 +442,7 @@ impl Mgc {
         self.news.tell(|w| w.stopping = true);
         self.locks.cache().clear();
         let threads = core::mem::take(&mut *self.threads.lock());
-        for t in threads {
-            t.join();
-        }
+        threads.join();
         self.news.follows.lock().clear();
         if self.import.state() == State::Full {
             self.locks.cache().work();

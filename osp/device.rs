@@ -10,7 +10,7 @@ use crate::precreate::Precreate;
 use crate::requests;
 use crate::state::{Events, State};
 use kapi::prelude::*;
-use kapi::thread::JoinHandle;
+use kapi::thread::Threads;
 use osd::{Device, Plan, Transaction};
 use ptlrpc::export::ClientUuid;
 use ptlrpc::import::{Import, ImportConfig};
@@ -67,7 +67,7 @@ pub struct Osp {
     changes: Arc<Changes>,
     last_used: Arc<LastUsed>,
     #[pin]
-    threads: Mutex<KVec<JoinHandle>>,
+    threads: Mutex<Threads>,
 }
 
 /// Where the last life of the MDT ended.
@@ -131,7 +131,7 @@ impl Osp {
                 state,
                 changes,
                 last_used,
-                threads <- new_mutex!(KVec::new()),
+                threads <- new_mutex!(Threads::new()),
             }),
             GFP_KERNEL,
         );
@@ -159,12 +159,10 @@ impl Osp {
             name: self.copy_name()?,
         };
         let (ost, mdt) = (self.index, mdt_index);
-        let h = kapi::thread::spawn(format_args!("osp-pre-{ost}-{mdt}"), move || work.run())?;
-        self.threads.lock().push(h, GFP_KERNEL)?;
+        let mut threads = self.threads.lock();
+        threads.spawn(format_args!("osp-pre-{ost}-{mdt}"), move || work.run())?;
         let sender = Sender::new(&self.changes, &self.import, self.copy_name()?, &self.state)?;
-        let h = kapi::thread::spawn(format_args!("osp-syn-{ost}-{mdt}"), move || sender.run())?;
-        self.threads.lock().push(h, GFP_KERNEL)?;
-        Ok(())
+        threads.spawn(format_args!("osp-syn-{ost}-{mdt}"), move || sender.run())
     }
 
     fn copy_name(&self) -> Result<KVVec<u8>> {
@@ -183,9 +181,7 @@ impl Osp {
         self.state.change(|i| i.stopping = true);
         self.changes.stop();
         let threads = core::mem::take(&mut *self.threads.lock());
-        for t in threads {
-            t.join();
-        }
+        threads.join();
         self.import.disconnect();
     }
 

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::net::Listening;
 use crate::service::Service;
 use kapi::prelude::*;
-use kapi::thread::JoinHandle;
+use kapi::thread::Threads;
 use lnet::{Lnet, PeerWatcher};
 use wire::nid::Nid;
 
@@ -62,7 +62,7 @@ pub struct Node {
     #[pin]
     tick: CondVar,
     #[pin]
-    threads: Mutex<KVec<JoinHandle>>,
+    threads: Mutex<Threads>,
 }
 
 impl Node {
@@ -86,7 +86,7 @@ impl Node {
                 }),
                 work <- new_condvar!(),
                 tick <- new_condvar!(),
-                threads <- new_mutex!(KVec::new()),
+                threads <- new_mutex!(Threads::new()),
             }),
             GFP_KERNEL,
         )?;
@@ -103,18 +103,15 @@ impl Node {
     }
 
     fn spawn_threads(self: &Arc<Self>) -> Result {
+        let mut threads = self.threads.lock();
         for i in 0..WORKERS {
             let node = self.clone();
-            let h = kapi::thread::spawn(format_args!("ptlrpcd_{i:02}"), move || node.run_jobs())?;
-            self.threads.lock().push(h, GFP_KERNEL)?;
+            threads.spawn(format_args!("ptlrpcd_{i:02}"), move || node.run_jobs())?;
         }
         let node = self.clone();
-        let h = kapi::thread::spawn(format_args!("ll_ping"), move || node.run_timer())?;
-        self.threads.lock().push(h, GFP_KERNEL)?;
+        threads.spawn(format_args!("ll_ping"), move || node.run_timer())?;
         let node = self.clone();
-        let h = kapi::thread::spawn(format_args!("ptlrpc_at"), move || node.early.run())?;
-        self.threads.lock().push(h, GFP_KERNEL)?;
-        Ok(())
+        threads.spawn(format_args!("ptlrpc_at"), move || node.early.run())
     }
 
     /// Ends it: imports are closed, threads end. Services are stopped before, by their owners.
@@ -130,9 +127,7 @@ impl Node {
         self.tick.notify_all();
         self.early.stop();
         let threads = core::mem::take(&mut *self.threads.lock());
-        for t in threads {
-            t.join();
-        }
+        threads.join();
     }
 
     /// The network.

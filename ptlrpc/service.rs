@@ -8,7 +8,7 @@ use crate::node::Node;
 use crate::request::{Peer, ServerRequest, Shared};
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
-use kapi::thread::JoinHandle;
+use kapi::thread::Threads;
 use lnet::fail::{self, point};
 use lnet::MessageBuf;
 use wire::msg::MsgFlags;
@@ -107,7 +107,7 @@ pub struct Service {
     #[pin]
     work: CondVar,
     #[pin]
-    threads: Mutex<KVec<JoinHandle>>,
+    threads: Mutex<Threads>,
 }
 
 impl Service {
@@ -141,7 +141,7 @@ impl Service {
                     next_thread: 0,
                 }),
                 work <- new_condvar!(),
-                threads <- new_mutex!(KVec::new()),
+                threads <- new_mutex!(Threads::new()),
             }),
             GFP_KERNEL,
         )?;
@@ -180,9 +180,7 @@ impl Service {
         drop((normal, high));
         self.work.notify_all();
         let threads = core::mem::take(&mut *self.threads.lock());
-        for t in threads {
-            t.join();
-        }
+        threads.join();
     }
 
     /// Another thread. The list of threads is locked all the time: one that [`Service::stop`] does
@@ -190,8 +188,7 @@ impl Service {
     fn spawn(self: &Arc<Self>) -> Result {
         let mut threads = self.threads.lock();
         // Those that had nothing to do have ended.
-        threads.retain(|t| !t.is_finished());
-        threads.reserve(1, GFP_KERNEL)?;
+        threads.reap();
         let n = {
             let mut q = self.queue.lock();
             if q.stopping {
@@ -205,17 +202,11 @@ impl Service {
             q.next_thread
         };
         let service = self.clone();
-        let started =
-            kapi::thread::spawn(format_args!("{}_{:03}", self.config.name, n), move || {
+        threads
+            .spawn(format_args!("{}_{n:03}", self.config.name), move || {
                 service.run()
-            });
-        match started {
-            Ok(h) => Ok(threads.push(h, GFP_KERNEL)?),
-            Err(e) => {
-                self.queue.lock().running -= 1;
-                Err(e)
-            }
-        }
+            })
+            .inspect_err(|_| self.queue.lock().running -= 1)
     }
 
     /// A message came for this service. Called from the network's threads: checks, and queues.

@@ -5,6 +5,10 @@
 use crate::error::Result;
 use core::fmt;
 
+#[path = "../../../../kapi/threads.rs"]
+mod threads;
+pub use threads::Threads;
+
 /// A thread. Dropping this waits for its end: no thread outlives what started it.
 pub struct JoinHandle(Option<std::thread::JoinHandle<()>>);
 
