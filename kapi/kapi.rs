@@ -45,7 +45,7 @@ pub mod prelude {
     pub use crate::sync::{Arc, CondVar, Mutex, MutexGuard, SpinLock, SpinLockGuard};
     pub use crate::time::{Duration, Instant};
     pub use crate::{new_condvar, new_mutex, new_spinlock, try_pin_init};
-    pub use crate::{pr_debug, pr_err, pr_info, pr_warn};
+    pub use crate::{pr_debug, pr_err, pr_info, pr_warn, pr_warn_ratelimited};
     pub use core::pin::Pin;
     pub use pin_init::{pin_data, pin_init, PinInit};
 }

@@ -6,6 +6,10 @@ use core::fmt;
 use kernel::print::{call_printk, format_strings};
 use kernel::sync::atomic::{Atomic, Relaxed};
 
+#[path = "ratelimit.rs"]
+mod ratelimit;
+pub use ratelimit::RateLimit;
+
 /// How urgent a message is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Level {

@@ -212,7 +212,7 @@ impl Mgs {
         let status = match done {
             Ok(()) => 0,
             Err(e) => {
-                pr_err!(
+                pr_warn_ratelimited!(
                     "MGS: {}-{}{:04x} at {} is refused: {:?}\n",
                     r.fs,
                     r.kind.as_str(),
@@ -303,7 +303,7 @@ impl Mgs {
             if state.begun {
                 let name = r.name()?;
                 if !state.indices(name.kind).contains(name.index) {
-                    pr_err!(
+                    pr_warn_ratelimited!(
                         "MGS: {} claims to have registered, and is not known\n",
                         name
                     );
@@ -319,7 +319,7 @@ impl Mgs {
         } else if !r.has(LddFlags::NO_PRIMNODE) {
             for nid in failover_nodes(&r.params)?.iter().flatten() {
                 if r.nids.contains(nid) {
-                    pr_err!("MGS: {} is to register from its own node first\n", nid);
+                    pr_warn_ratelimited!("MGS: {} is to register from its own node first\n", nid);
                     return Err(EADDRNOTAVAIL);
                 }
             }
@@ -336,7 +336,7 @@ impl Mgs {
         let known = state.indices(name.kind).contains(name.index);
         let whole = r.has(LddFlags::WRITECONF);
         if known && r.has(LddFlags::VIRGIN) && !whole {
-            pr_err!("MGS: the index of {} is in use already\n", name);
+            pr_warn_ratelimited!("MGS: the index of {} is in use already\n", name);
             return Err(EADDRINUSE);
         }
         let fresh = r.flags.intersects(LddFlags::VIRGIN | LddFlags::WRITECONF);

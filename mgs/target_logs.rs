@@ -274,7 +274,7 @@ pub(crate) fn write_ost(
     let log = target_log(&new.name)?;
     let own = log.as_bytes();
     if !batch.is_empty(own)? {
-        pr_err!("{}: its log exists, yet it claims to be new\n", new.name);
+        pr_warn_ratelimited!("{}: its log exists, yet it claims to be new\n", new.name);
         return Err(EALREADY);
     }
     let name = text(format_args!("{}", new.name))?;

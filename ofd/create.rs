@@ -218,7 +218,7 @@ fn orphans(
         };
     }
     if last - id > MAX_PRECREATE {
-        pr_warn!(
+        pr_warn_ratelimited!(
             "{}: has objects up to {}, but is told of {} only: none is destroyed\n",
             target.name(),
             group.fid(last)?,

@@ -100,7 +100,7 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     match req.rpc.bulk_put(portal::OST_BULK, first, shared.given) {
         Ok(()) => data.sent(shared.pages),
         Err(e) => {
-            pr_warn!(
+            pr_warn_ratelimited!(
                 "{}: {} did not take what it wanted to read: {:?}\n",
                 req.target.name(),
                 req.export.client_uuid,

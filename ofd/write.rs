@@ -259,7 +259,7 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
         if brw.short {
             return Err(e);
         }
-        pr_warn!(
+        pr_warn_ratelimited!(
             "{}: {} did not give what it wanted to write: {:?}\n",
             req.target.name(),
             req.export.client_uuid,
@@ -308,7 +308,7 @@ fn check_sum(req: &Request<'_>, brw: &Brw, sum: Option<(CksumType, u32)>) {
         return;
     };
     if theirs != 0 && theirs != sum {
-        pr_warn!(
+        pr_warn_ratelimited!(
             "{}: data of {} for {} have checksum {:#x}, not {:#x} ({:?})\n",
             req.target.name(),
             req.export.client_uuid,

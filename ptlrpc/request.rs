@@ -364,7 +364,9 @@ impl ServerRequest {
         };
         match reply {
             Ok(m) => self.send(m, status, is_error),
-            Err(e) => pr_err!("no memory for a reply to opcode {}: {:?}\n", self.opc(), e),
+            Err(e) => {
+                pr_warn_ratelimited!("no memory for a reply to opcode {}: {:?}\n", self.opc(), e)
+            }
         }
     }
 

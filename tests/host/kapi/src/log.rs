@@ -4,6 +4,10 @@
 
 use core::fmt;
 
+#[path = "../../../../kapi/ratelimit.rs"]
+mod ratelimit;
+pub use ratelimit::RateLimit;
+
 /// How urgent a message is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Level {
