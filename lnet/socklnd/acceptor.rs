@@ -53,13 +53,13 @@ impl Acceptor {
                 Ok((stream, from)) => {
                     if lnd.lnet.config.accept == Accept::Secure && from.port() > PRIVILEGED_PORT_MAX
                     {
-                        pr_warn!("refusing connection from {}: insecure port\n", from);
+                        pr_warn_ratelimited!("refusing connection from {}: insecure port\n", from);
                         continue;
                     }
                     let me = lnd.clone();
                     let queued = lnd
-                        .handshakes
-                        .submit(move || handshake(&me, nid, stream, from));
+                        .workers
+                        .handshake(move || handshake(&me, nid, stream, from));
                     if let Err(e) = queued {
                         pr_debug!("connection from {}: {:?}\n", from, e);
                     }
@@ -68,7 +68,7 @@ impl Acceptor {
                 Err(_) if *self.stopping.lock() => return,
                 Err(e) => {
                     // Out of memory or of descriptors: others need time to give some back.
-                    pr_warn!("cannot accept connections: {:?}\n", e);
+                    pr_warn_ratelimited!("cannot accept connections: {:?}\n", e);
                     kapi::time::sleep(Duration::from_millis(100));
                 }
             }

@@ -225,6 +225,11 @@ pub(super) fn answer(
     // From an unprivileged port anybody could claim to be anybody: the address counts.
     let forced = (from.port() > PRIVILEGED_PORT_MAX).then(|| Nid::v4(nid.net(), *from.ip()));
     let who = forced.unwrap_or(h.src_nid);
+    if lnd.lnet.is_local(&who) {
+        // What is for it would never leave this node.
+        pr_warn_ratelimited!("{} claims to be {}, which is this node\n", from, who);
+        return Err(EPROTO);
+    }
     let agreed = Agreed {
         version,
         ctype: theirs.inverted(),
@@ -296,7 +301,7 @@ pub(super) fn dial(
         e => e,
     })?;
     if h.src_nid != theirs || h.src_pid != PID_LUSTRE {
-        pr_err!("{} claims to be {}\n", theirs, h.src_nid);
+        pr_warn_ratelimited!("{} claims to be {}\n", theirs, h.src_nid);
         return Err(EPROTO);
     }
     if got != version {

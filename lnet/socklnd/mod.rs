@@ -44,9 +44,7 @@ pub(crate) struct Socklnd {
     /// Tells this life from an earlier one.
     pub(crate) incarnation: u64,
     stopping: Atomic<bool>,
-    schedulers: KVec<Arc<Scheduler>>,
-    connectors: Arc<Pool>,
-    handshakes: Arc<Pool>,
+    workers: Workers,
     #[pin]
     acceptors: Mutex<KVec<Arc<Acceptor>>>,
     #[pin]
@@ -59,6 +57,75 @@ pub(crate) struct Socklnd {
     sweeper: Mutex<Option<JoinHandle>>,
 }
 
+/// The threads that serve connections and make them. Dropped, they end.
+struct Workers {
+    schedulers: KVec<Arc<Scheduler>>,
+    /// For connections that we open, and for those that peers open.
+    connectors: Option<Arc<Pool>>,
+    handshakes: Option<Arc<Pool>>,
+}
+
+impl Workers {
+    fn start() -> Result<Workers> {
+        let mut w = Workers {
+            schedulers: KVec::new(),
+            connectors: None,
+            handshakes: None,
+        };
+        for i in 0..kapi::thread::num_cpus().clamp(1, 8) {
+            w.schedulers.reserve(1, GFP_KERNEL)?;
+            w.schedulers.push(Scheduler::start(i)?, GFP_KERNEL)?;
+        }
+        w.connectors = Some(Pool::start(
+            "socknal_cd",
+            HANDSHAKE_THREADS,
+            HANDSHAKES_MAX,
+        )?);
+        w.handshakes = Some(Pool::start(
+            "socknal_hs",
+            HANDSHAKE_THREADS,
+            HANDSHAKES_MAX,
+        )?);
+        Ok(w)
+    }
+
+    /// Has `f` called by one of those that open connections.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`].
+    fn connector(&self, f: impl FnOnce() + Send + 'static) -> Result {
+        self.connectors.as_ref().ok_or(ESHUTDOWN)?.submit(f)
+    }
+
+    /// Has `f` called by one of those that answer handshakes.
+    ///
+    /// # Errors
+    /// As [`Pool::submit`].
+    fn handshake(&self, f: impl FnOnce() + Send + 'static) -> Result {
+        self.handshakes.as_ref().ok_or(ESHUTDOWN)?.submit(f)
+    }
+
+    /// No connection comes any more.
+    fn stop_pools(&self) {
+        for p in self.handshakes.iter().chain(&self.connectors) {
+            p.stop();
+        }
+    }
+
+    fn stop_schedulers(&self) {
+        for s in self.schedulers.iter() {
+            s.stop();
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.stop_pools();
+        self.stop_schedulers();
+    }
+}
+
 struct State {
     connections: usize,
     next_token: u64,
@@ -66,20 +133,12 @@ struct State {
 
 impl Socklnd {
     pub(crate) fn start(lnet: &Arc<Lnet>) -> Result<Arc<Socklnd>> {
-        let mut schedulers = KVec::new();
-        for i in 0..kapi::thread::num_cpus().clamp(1, 8) {
-            if let Err(e) = Self::one_more(&mut schedulers, i) {
-                schedulers.iter().for_each(|s| s.stop());
-                return Err(e);
-            }
-        }
+        let workers = Workers::start()?;
         let s = Arc::pin_init(
-            try_pin_init!(Socklnd {
+            pin_init!(Socklnd {
                 lnet: lnet.clone(),
                 incarnation: u64::try_from(kapi::time::real().as_nanos()).unwrap_or(1),
-                schedulers,
-                connectors: Pool::start("socknal_cd", HANDSHAKE_THREADS, HANDSHAKES_MAX)?,
-                handshakes: Pool::start("socknal_hs", HANDSHAKE_THREADS, HANDSHAKES_MAX)?,
+                workers,
                 acceptors <- new_mutex!(KVec::new()),
                 peers <- new_mutex!(RBTree::new()),
                 stopping: Atomic::<bool>::new(false),
@@ -99,17 +158,12 @@ impl Socklnd {
         Ok(s)
     }
 
-    fn one_more(schedulers: &mut KVec<Arc<Scheduler>>, index: usize) -> Result {
-        schedulers.reserve(1, GFP_KERNEL)?;
-        schedulers.push(Scheduler::start(index)?, GFP_KERNEL)?;
-        Ok(())
-    }
-
     fn open(self: &Arc<Self>) -> Result {
         if self.lnet.config.accept != crate::config::Accept::None {
             for nid in self.lnet.nids() {
-                let a = Acceptor::start(self, *nid)?;
-                self.acceptors.lock().push(a, GFP_KERNEL)?;
+                let mut acceptors = self.acceptors.lock();
+                acceptors.reserve(1, GFP_KERNEL)?;
+                acceptors.push(Acceptor::start(self, *nid)?, GFP_KERNEL)?;
             }
         }
         let me = self.clone();
@@ -129,15 +183,12 @@ impl Socklnd {
         }
         let sweeper = self.sweeper.lock().take();
         drop(sweeper);
-        self.handshakes.stop();
-        self.connectors.stop();
+        self.workers.stop_pools();
         let peers = core::mem::take(&mut *self.peers.lock());
         for p in peers.values() {
             p.close(self, ESHUTDOWN);
         }
-        for s in self.schedulers.iter() {
-            s.stop();
-        }
+        self.workers.stop_schedulers();
     }
 
     fn is_stopping(&self) -> bool {
@@ -186,7 +237,7 @@ impl Socklnd {
     /// Has a connection to the peer made; the peer has noted that one is being made.
     fn connect_later(self: &Arc<Self>, peer: &Arc<Peer>) -> Result {
         let (me, peer) = (self.clone(), peer.clone());
-        self.connectors.submit(move || me.connect(&peer))
+        self.workers.connector(move || me.connect(&peer))
     }
 
     /// Connects with every type that is missing.
@@ -228,9 +279,10 @@ impl Socklnd {
             st.next_token += 1;
             st.next_token
         };
-        let n = self.schedulers.len().max(1);
+        let schedulers = &self.workers.schedulers;
+        let n = schedulers.len().max(1);
         let made = || -> Result<(Arc<Conn>, &Arc<Scheduler>)> {
-            let sched = self.schedulers.get(token as usize % n).ok_or(ESHUTDOWN)?;
+            let sched = schedulers.get(token as usize % n).ok_or(ESHUTDOWN)?;
             stream.set_nodelay(true)?;
             stream.set_keepalive(30, 5, 5)?;
             let conn = Conn::new(self, peer, sched, stream, agreed, token)?;

@@ -250,7 +250,7 @@ impl Receiver {
             _ => false,
         };
         if !good {
-            pr_warn!("bad frame {:#x} from {}\n", kind, c.peer.key().1);
+            pr_warn_ratelimited!("bad frame {:#x} from {}\n", kind, c.peer.key().1);
             return Err(EPROTO);
         }
         if kind == FRAME_LNET {
@@ -272,7 +272,7 @@ impl Receiver {
         };
         let (ours, theirs) = c.peer.key();
         let mut header = header.map_err(|e| {
-            pr_warn!("bad message from {}: {:?}\n", theirs, e);
+            pr_warn_ratelimited!("bad message from {}: {:?}\n", theirs, e);
             EPROTO
         })?;
         if let Some(nid) = c.agreed.forced {
@@ -281,7 +281,7 @@ impl Receiver {
         if header.dest_nid != ours
             && (header.dest_nid.net() == ours.net() || c.lnd.lnet.is_local(&header.dest_nid))
         {
-            pr_warn!("{} takes us for {}\n", theirs, header.dest_nid);
+            pr_warn_ratelimited!("{} takes us for {}\n", theirs, header.dest_nid);
             return Err(EPROTO);
         }
         Ok(Some(header))
@@ -292,13 +292,13 @@ impl Receiver {
         let (_, theirs) = c.peer.key();
         if header.src_nid != theirs && header.src_nid.net() == theirs.net() {
             // Nobody speaks for a neighbour.
-            pr_warn!("{} claims to be {}\n", theirs, header.src_nid);
+            pr_warn_ratelimited!("{} claims to be {}\n", theirs, header.src_nid);
             return Some(Dest::Nowhere);
         }
         Some(match c.lnd.lnet.incoming(header) {
             Incoming::Later if self.now.duration_since(since) < STALL_MAX => return None,
             Incoming::Later => {
-                pr_warn!("no room for a message from {}, dropped\n", header.src_nid);
+                pr_warn_ratelimited!("no room for a message from {}, dropped\n", header.src_nid);
                 Dest::Nowhere
             }
             Incoming::Discard => Dest::Nowhere,

@@ -267,7 +267,7 @@ impl Transmitter {
                         inner.busy = false;
                         drop(inner);
                         let conn = c.clone();
-                        let told = c.lnd.connectors.submit(move || conn.bury());
+                        let told = c.lnd.workers.connector(move || conn.bury());
                         if told.is_err() {
                             c.bury();
                         }

@@ -360,6 +360,17 @@ fn garbage() -> Result {
         let mut buf = [0; 64];
         let _ = s.recv_exact(&mut buf, Duration::from_millis(20));
     }
+    // A neighbour is let in, one that claims to be the node itself is not.
+    let welcome = |from: [u8; 2]| {
+        let [c, d] = from;
+        let from = SocketAddrV4::new(Ipv4Addr::new(127, 9, c, d), 0);
+        let to = SocketAddrV4::new(Ipv4Addr::new(127, 9, 7, 2), PORT);
+        let s = TcpStream::connect(Some(from), to, second)?;
+        s.send_all(&[request.clone(), hello(1)].concat(), second)?;
+        s.recv_exact(&mut [0; 56], second)
+    };
+    assert_eq!(welcome([7, 9]), Ok(()));
+    assert_eq!(welcome([7, 2]), Err(ECONNRESET));
     // The node is as well as before.
     while b.events.try_recv().is_ok() {}
     a.lnet
