@@ -257,18 +257,24 @@ impl Target {
 
     /// Calls `f` for every client.
     pub fn for_each_export(&self, f: &mut dyn FnMut(&Arc<Export>)) {
-        // Without the lock: what is done with them may take long.
-        let mut all: KVVec<Arc<Export>> = KVVec::new();
-        {
-            let exports = self.exports.lock();
-            for e in exports.values() {
-                if all.push(e.clone(), GFP_KERNEL).is_err() {
-                    break;
-                }
-            }
-        }
-        for e in &all {
-            f(e);
+        // Without the lock, as what is done with them may take long; and without a list, for which
+        // there may be no memory: at its end a target has to find all of them.
+        let mut last: Option<ClientUuid> = None;
+        loop {
+            let next = {
+                let exports = self.exports.lock();
+                let cursor = match &last {
+                    Some(uuid) => exports.cursor_lower_bound(uuid),
+                    None => exports.cursor_front(),
+                };
+                cursor.and_then(|c| match c.current() {
+                    (uuid, _) if Some(uuid) == last.as_ref() => c.peek_next().map(|n| n.1.clone()),
+                    (_, e) => Some(e.clone()),
+                })
+            };
+            let Some(e) = next else { return };
+            f(&e);
+            last = Some(e.client_uuid);
         }
     }
 
@@ -340,7 +346,10 @@ impl Target {
             _ => self.service.serve(&mut req),
         };
         if req.rpc.transno != 0 && is_kept(req.rpc.opc()) {
-            self.keep_answer(client, req.rpc, &served)?;
+            // What was done is told all the same: only a client that misses it asks again.
+            if let Err(e) = self.keep_answer(client, req.rpc, &served) {
+                pr_debug!("{}: an answer is not kept: {:?}\n", self.name(), e);
+            }
         }
         served
     }
