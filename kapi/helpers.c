@@ -2,6 +2,7 @@
 /*
  * Helpers of the crate kapi, see helpers.h.
  */
+#include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/crc32.h>
 #include <linux/err.h>
@@ -36,15 +37,36 @@ void lustre_kapi_sleep(long timeout)
 		timeout = schedule_timeout_idle(timeout);
 }
 
+struct start {
+	int (*fn)(void *data);
+	void *data;
+	struct completion runs;
+};
+
+static int begin(void *arg)
+{
+	struct start *s = arg;
+	int (*fn)(void *data) = s->fn;
+	void *data = s->data;
+
+	complete(&s->runs);
+	return fn(data);
+}
+
+/* Returns when the thread runs: one that is stopped before that would never call its function. */
 struct task_struct *lustre_kapi_thread_start(int (*fn)(void *data), void *data,
 					     const char *name)
 {
-	struct task_struct *task = kthread_create(fn, data, "%s", name);
+	struct start s = { .fn = fn, .data = data };
+	struct task_struct *task;
 
+	init_completion(&s.runs);
+	task = kthread_create(begin, &s, "%s", name);
 	if (IS_ERR(task))
 		return NULL;
 	get_task_struct(task);
 	wake_up_process(task);
+	wait_for_completion(&s.runs);
 	return task;
 }
 
