@@ -33,6 +33,12 @@ pub(crate) enum Content {
     Index(KVVec<(u64, u32)>),
 }
 
+fn copy<T: Copy>(from: &KVVec<T>) -> Result<KVVec<T>> {
+    let mut v = KVVec::new();
+    v.extend_from_slice(from, GFP_KERNEL)?;
+    Ok(v)
+}
+
 /// An object.
 pub(crate) struct Object {
     pub(crate) fid: Fid,
@@ -43,7 +49,19 @@ pub(crate) struct Object {
     pub(crate) content: Content,
 }
 
+impl Object {
+    fn copy(&self) -> Result<Object> {
+        let content = match &self.content {
+            Content::None => Content::None,
+            Content::Small(c) => Content::Small(copy(c)?),
+            Content::Index(c) => Content::Index(copy(c)?),
+        };
+        Ok(Object { content, ..*self })
+    }
+}
+
 /// A name in a directory.
+#[derive(Clone, Copy)]
 pub(crate) struct Name {
     pub(crate) dir: Fid,
     pub(crate) name: usize,
@@ -52,11 +70,38 @@ pub(crate) struct Name {
 
 /// Objects and names below one directory.
 pub(crate) struct Model {
+    /// The sequence of their FIDs.
+    pub(crate) seq: u64,
+    /// The number of the next one.
+    pub(crate) next: u32,
     pub(crate) objects: KVVec<Object>,
     pub(crate) names: KVVec<Name>,
 }
 
 impl Model {
+    /// One of nothing.
+    pub(crate) fn new(seq: u64) -> Model {
+        Model {
+            seq,
+            next: 1,
+            objects: KVVec::new(),
+            names: KVVec::new(),
+        }
+    }
+
+    /// What it is now.
+    pub(crate) fn copy(&self) -> Result<Model> {
+        let mut objects = KVVec::with_capacity(self.objects.len(), GFP_KERNEL)?;
+        for o in self.objects.iter() {
+            objects.push(o.copy()?, GFP_KERNEL)?;
+        }
+        Ok(Model {
+            objects,
+            names: copy(&self.names)?,
+            ..*self
+        })
+    }
+
     pub(crate) fn object(&mut self, fid: &Fid) -> Result<&mut Object> {
         let found = self.objects.iter_mut().find(|o| o.fid == *fid);
         found.ok_or(ENOENT)
@@ -173,6 +218,21 @@ impl Model {
     pub(crate) fn compare_all(&self, d: &dyn Device) -> Result {
         for m in self.objects.iter() {
             self.compare(d, m)?;
+        }
+        Ok(())
+    }
+
+    /// Those that are not there any more, or not yet, are not.
+    pub(crate) fn compare_gone(&self, d: &dyn Device, end: u32) -> Result {
+        for oid in 1..end {
+            let fid = Fid::new(self.seq, oid);
+            if self.objects.iter().all(|o| o.fid != fid) {
+                let there = ok!(d.object(&fid)).exists();
+                if there {
+                    pr_err!("{}: exists\n", fid);
+                }
+                check!(!there);
+            }
         }
         Ok(())
     }

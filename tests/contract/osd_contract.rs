@@ -48,6 +48,7 @@ macro_rules! fails {
 mod bulk;
 mod commits;
 mod content;
+pub mod cuts;
 mod model;
 mod names;
 pub mod ops;

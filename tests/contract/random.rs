@@ -6,41 +6,72 @@ use crate::model::{self, fresh, name, Content, Model, Name, FLAGS, NAMES, XATTRS
 use crate::ops::{self, is_dir};
 use crate::{check, ok, Random, Stage};
 use kapi::prelude::*;
-use osd::{Create, Device, Fid, ObjectRef, SetAttr, Time, Transaction};
+use osd::{Create, Device, Fid, ObjectRef, Plan, SetAttr, Time, Transaction};
 
 const SEQ: u64 = 0x2_0000_0403;
+/// The number of the directory that all is in.
+const TOP: u32 = 0x10_0000;
 /// Objects at a time.
 const MANY: usize = 60;
 /// Operations between two looks at everything, and between two closings.
 const LOOK: u32 = 50;
 const REOPEN: u32 = 250;
 
-struct World<'a> {
-    d: &'a dyn Device,
-    m: &'a mut Model,
-    rng: &'a mut Random,
-    next: &'a mut u32,
+/// Who has a part in each transaction.
+pub(crate) trait Witness {
+    /// Plans what he does in it.
+    fn plan(&mut self, plan: &mut Plan) -> Result;
+    /// It is about to start.
+    fn starting(&mut self) -> Result;
+    /// It runs, and others may.
+    fn between(&mut self);
+    /// Does his part.
+    fn run(&mut self, run: &mut Transaction) -> Result;
+    /// It has stopped.
+    fn stopped(&mut self) -> Result;
+}
+
+/// Nobody.
+impl Witness for () {
+    fn plan(&mut self, _: &mut Plan) -> Result {
+        Ok(())
+    }
+    fn starting(&mut self) -> Result {
+        Ok(())
+    }
+    fn between(&mut self) {}
+    fn run(&mut self, _: &mut Transaction) -> Result {
+        Ok(())
+    }
+    fn stopped(&mut self) -> Result {
+        Ok(())
+    }
+}
+
+pub(crate) struct World<'a> {
+    pub(crate) d: &'a dyn Device,
+    pub(crate) m: &'a mut Model,
+    pub(crate) rng: &'a mut Random,
+    pub(crate) witness: &'a mut dyn Witness,
+    /// Bytes in an xattr.
+    pub(crate) largest: usize,
+}
+
+/// Makes a directory for what is to come.
+pub(crate) fn start(d: &dyn Device, seq: u64, name: &[u8]) -> Result<Model> {
+    let mut model = Model::new(seq);
+    let (base, top) = (ok!(ops::root(d)), Fid::new(seq, TOP));
+    ok!(ops::make(d, &base, name, top, &Create::dir(0o755)));
+    let mut o = fresh(top, &Create::dir(0o755), *base.fid());
+    (o.attr.mtime, o.attr.version) = (Time::secs(77), 0x1_0000_0005);
+    o.xattrs[1] = Some((40, 3));
+    model.objects.push(o, GFP_KERNEL)?;
+    Ok(model)
 }
 
 pub(crate) fn check(stage: &mut dyn Stage, seed: u64, ops: u32) -> Result {
     let mut rng = Random::new(seed);
-    let (mut model, mut next) = (
-        Model {
-            objects: KVVec::new(),
-            names: KVVec::new(),
-        },
-        1,
-    );
-    {
-        let d = stage.device()?;
-        let base = ok!(ops::root(&*d));
-        let top = Fid::new(SEQ, 0x1000);
-        ok!(ops::make(&*d, &base, b"random", top, &Create::dir(0o755)));
-        let mut o = fresh(top, &Create::dir(0o755), *base.fid());
-        (o.attr.mtime, o.attr.version) = (Time::secs(77), 0x1_0000_0005);
-        o.xattrs[1] = Some((40, 3));
-        model.objects.push(o, GFP_KERNEL)?;
-    }
+    let mut model = start(&*stage.device()?, SEQ, b"random")?;
     let mut i = 0;
     while i < ops {
         {
@@ -49,7 +80,8 @@ pub(crate) fn check(stage: &mut dyn Stage, seed: u64, ops: u32) -> Result {
                 d: &*d,
                 m: &mut model,
                 rng: &mut rng,
-                next: &mut next,
+                witness: &mut (),
+                largest: 9000,
             };
             loop {
                 if let Err(e) = w.step() {
@@ -77,6 +109,26 @@ fn model_all(w: &World<'_>, i: u32, seed: u64) -> Result {
 }
 
 impl World<'_> {
+    fn plan(&mut self) -> Result<Plan> {
+        let mut plan = ok!(self.d.plan());
+        ok!(self.witness.plan(&mut plan));
+        Ok(plan)
+    }
+
+    fn start(&mut self, plan: Plan) -> Result<Transaction> {
+        ok!(self.witness.starting());
+        let run = ok!(plan.start());
+        self.witness.between();
+        Ok(run)
+    }
+
+    fn stop(&mut self, mut run: Transaction) -> Result {
+        self.witness.between();
+        ok!(self.witness.run(&mut run));
+        ok!(run.stop());
+        self.witness.stopped()
+    }
+
     fn any(&mut self, f: impl Fn(&model::Object) -> bool) -> Option<Fid> {
         let n = self.m.objects.iter().filter(|o| f(o)).count();
         let i = self.rng.below(n);
@@ -94,7 +146,7 @@ impl World<'_> {
         Ok(o)
     }
 
-    fn step(&mut self) -> Result {
+    pub(crate) fn step(&mut self) -> Result {
         match self.rng.below(16) {
             0..=3 if self.m.objects.len() < MANY => self.create(),
             0..=4 => self.unlink(),
@@ -144,19 +196,19 @@ impl World<'_> {
             return Ok(());
         };
         let what = self.what();
-        let fid = Fid::new(SEQ, *self.next);
-        *self.next += 1;
+        let fid = Fid::new(self.m.seq, self.m.next);
+        self.m.next += 1;
         let (o, parent) = (ok!(self.d.object(&fid)), self.object(&dir)?);
         check!(!o.exists());
         let (b, len) = name(n);
         let near = (self.rng.below(3) > 0).then_some((&parent, &b[..len]));
         let xattr = (1 + self.rng.below(1500), self.rng.below(256) as u8);
         let value = KVVec::from_elem(xattr.1, xattr.0, GFP_KERNEL)?;
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         ok!(plan.create(&o, &what, near));
         ok!(plan.insert(&parent, &o));
         ok!(plan.xattr(&o, xattr.0));
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         ok!(run.create(&o, &what, near));
         ok!(run.set_xattr(&o, XATTRS[0], &value));
         ok!(run.insert(&parent, &b[..len], &o));
@@ -164,7 +216,7 @@ impl World<'_> {
             ok!(run.ref_add(&parent));
             self.m.object(&dir)?.attr.nlink += 1;
         }
-        ok!(run.stop());
+        self.stop(run)?;
         let mut new = fresh(fid, &what, dir);
         new.xattrs[0] = Some(xattr);
         self.m.objects.push(new, GFP_KERNEL)?;
@@ -211,15 +263,15 @@ impl World<'_> {
         let (o, parent) = (self.object(&fid)?, self.object(&dir)?);
         let (b, len) = name(n);
         let last = self.m.object(&fid)?.attr.nlink == 1 || ok!(o.attr()).is_dir();
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         ok!(plan.remove(&parent, &b[..len]));
         if last {
             ok!(plan.destroy(&o));
         }
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         ok!(run.remove(&parent, &b[..len]));
         self.drop_links(&mut run, &o, &parent)?;
-        ok!(run.stop());
+        self.stop(run)?;
         self.forget_name(&dir, n);
         check!(o.exists() != last);
         Ok(())
@@ -243,7 +295,7 @@ impl World<'_> {
         }
         let (o, p, q) = (self.object(&fid)?, self.object(&from)?, self.object(&to)?);
         let ((b, blen), (c, clen)) = (name(old), name(new));
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         ok!(plan.remove(&p, &b[..blen]));
         ok!(plan.insert(&q, &o));
         let replaced = over.map(|f| self.object(&f)).transpose()?;
@@ -251,7 +303,7 @@ impl World<'_> {
             ok!(plan.remove(&q, &c[..clen]));
             ok!(plan.destroy(r));
         }
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         ok!(run.remove(&p, &b[..blen]));
         if let Some(r) = &replaced {
             ok!(run.remove(&q, &c[..clen]));
@@ -266,7 +318,7 @@ impl World<'_> {
             self.m.object(&to)?.attr.nlink += 1;
             self.m.object(&fid)?.parent = to;
         }
-        ok!(run.stop());
+        self.stop(run)?;
         self.forget_name(&from, old);
         self.name_it(to, new, fid)
     }
@@ -280,12 +332,12 @@ impl World<'_> {
         };
         let (o, parent) = (self.object(&fid)?, self.object(&dir)?);
         let (b, len) = name(n);
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         ok!(plan.insert(&parent, &o));
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         ok!(run.insert(&parent, &b[..len], &o));
         ok!(run.ref_add(&o));
-        ok!(run.stop());
+        self.stop(run)?;
         self.m.object(&fid)?.attr.nlink += 1;
         self.name_it(dir, n, fid)
     }
@@ -311,7 +363,11 @@ impl World<'_> {
             flags: some(16).map(|f| (f as u32) << 4),
             version: some(1 << 40).map(|v| v as u64),
         };
-        ok!(ops::set(self.d, &o, &set));
+        let mut plan = self.plan()?;
+        ok!(plan.attr(&o, &set));
+        let mut run = self.start(plan)?;
+        ok!(run.set_attr(&o, &set));
+        self.stop(run)?;
         let a = &mut self.m.object(&fid)?.attr;
         a.mode = set
             .mode
@@ -337,20 +393,20 @@ impl World<'_> {
         let (o, i) = (self.object(&fid)?, self.rng.below(XATTRS.len()));
         let x = XATTRS[i];
         let known = self.m.object(&fid)?.xattrs[i].is_some();
-        // Below a block, of which the other values take their part.
-        let most = [600, 60, 1200, 9000][self.rng.below(4)];
+        // Below a block, of which the other values take their part; or far above.
+        let most = [600, 60, 800, self.largest][self.rng.below(4)];
         let value = (self.rng.below(most), self.rng.below(256) as u8);
         let remove = known && self.rng.below(3) == 0;
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         ok!(plan.xattr(&o, value.0));
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         if remove {
             ok!(run.del_xattr(&o, x));
         } else {
             let bytes = KVVec::from_elem(value.1, value.0, GFP_KERNEL)?;
             ok!(run.set_xattr(&o, x, &bytes));
         }
-        ok!(run.stop());
+        self.stop(run)?;
         self.m.object(&fid)?.xattrs[i] = (!remove).then_some(value);
         Ok(())
     }
@@ -363,7 +419,11 @@ impl World<'_> {
         let o = self.object(&fid)?;
         let (off, len) = (self.rng.below(30_000), 1 + self.rng.below(9000));
         let data = KVVec::from_elem(self.rng.below(256) as u8, len, GFP_KERNEL)?;
-        ok!(ops::write(self.d, &o, off as u64, &data));
+        let mut plan = self.plan()?;
+        ok!(plan.write(&o, off as u64, data.len()));
+        let mut run = self.start(plan)?;
+        ok!(run.write(&o, off as u64, &data));
+        self.stop(run)?;
         let m = self.m.object(&fid)?;
         if let Content::None = m.content {
             m.content = Content::Small(KVVec::new());
@@ -384,11 +444,11 @@ impl World<'_> {
         let o = self.object(&fid)?;
         let make = matches!(self.m.object(&fid)?.content, Content::None);
         let n = 1 + self.rng.below(8);
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         for _ in 0..n + 1 {
             ok!(plan.record(&o));
         }
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         if make {
             ok!(run.index_make(&o, 8, 4));
             self.m.object(&fid)?.content = Content::Index(KVVec::new());
@@ -416,7 +476,7 @@ impl World<'_> {
                 all[at].1 = v;
             }
         }
-        run.stop()
+        self.stop(run)
     }
 
     /// A directory with files, in one transaction.
@@ -428,23 +488,22 @@ impl World<'_> {
             return Ok(());
         }
         let parent = self.object(&top)?;
-        let fid = |i: u32| Fid::new(SEQ, i);
-        let first = *self.next;
-        *self.next += 4;
-        let dir = ok!(self.d.object(&fid(first)));
+        let (seq, first) = (self.m.seq, self.m.next);
+        self.m.next += 4;
+        let dir = ok!(self.d.object(&Fid::new(seq, first)));
         let (what, file) = (Create::dir(0o711), Create::file(0o622));
         let (b, len) = name(n);
-        let mut plan = ok!(self.d.plan());
+        let mut plan = self.plan()?;
         ok!(plan.create(&dir, &what, Some((&parent, &b[..len]))));
         ok!(plan.insert(&parent, &dir));
         let mut files = KVec::new();
         for i in 1..4 {
-            let o = ok!(self.d.object(&fid(first + i)));
+            let o = ok!(self.d.object(&Fid::new(seq, first + i)));
             ok!(plan.create(&o, &file, None));
             ok!(plan.insert(&dir, &o));
             files.push(o, GFP_KERNEL)?;
         }
-        let mut run = ok!(plan.start());
+        let mut run = self.start(plan)?;
         ok!(run.create(&dir, &what, Some((&parent, &b[..len]))));
         ok!(run.insert(&parent, &b[..len], &dir));
         ok!(run.ref_add(&parent));
@@ -453,7 +512,7 @@ impl World<'_> {
             let (b, len) = name(i);
             ok!(run.insert(&dir, &b[..len], o));
         }
-        ok!(run.stop());
+        self.stop(run)?;
         self.m.object(&top)?.attr.nlink += 1;
         let o = fresh(*dir.fid(), &what, top);
         self.m.objects.push(o, GFP_KERNEL)?;

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod crash;
+mod cuts;
 mod existing;
 mod faults;
 mod memory;
@@ -29,6 +30,26 @@ kernel::prelude::module! {
             default: 0,
             description: "number of the test",
         },
+        seed: u64 {
+            default: 1,
+            description: "seed of the first record",
+        },
+        records: u64 {
+            default: 1,
+            description: "records of random work",
+        },
+        cuts: u32 {
+            default: 100,
+            description: "power cuts of each, or trials",
+        },
+        only: i32 {
+            default: -1,
+            description: "number of the only power cut or trial",
+        },
+        fsck: u32 {
+            default: 1,
+            description: "e2fsck looks at every so many",
+        },
     },
 }
 
@@ -50,14 +71,20 @@ struct Store {
     // In this order: the one waits for the other to go.
     device: Option<Arc<dyn Device>>,
     mounted: Option<Mounted>,
+    path: &'static CStr,
     ost: bool,
 }
 
 impl Store {
     fn open(ost: bool) -> Result<Store> {
+        Store::on(DEV, ost)
+    }
+
+    fn on(path: &'static CStr, ost: bool) -> Result<Store> {
         let mut s = Store {
             device: None,
             mounted: None,
+            path,
             ost,
         };
         s.reopen()?;
@@ -72,10 +99,20 @@ impl Stage for Store {
 
     fn reopen(&mut self) -> Result {
         (self.device, self.mounted) = (None, None);
-        let mut m = ok!(mount(DEV, &Options::default()));
+        let mut m = ok!(mount(self.path, &Options::default()));
         self.device = Some(ok!(m.open(self.ost)));
         self.mounted = Some(m);
         Ok(())
+    }
+}
+
+fn campaign() -> cuts::Campaign {
+    cuts::Campaign {
+        seed: module_parameters::seed.value(),
+        records: module_parameters::records.value(),
+        cuts: module_parameters::cuts.value(),
+        only: u32::try_from(module_parameters::only.value()).ok(),
+        fsck: module_parameters::fsck.value().max(1),
     }
 }
 
@@ -101,6 +138,7 @@ impl kernel::Module for Test {
             16 => threads::check(40)?,
             17 => memory::check(2000)?,
             18 => faults::commit()?,
+            20 => cuts::in_thread(|| cuts::check(&campaign()))?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
