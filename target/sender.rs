@@ -106,15 +106,15 @@ impl AstSender for Sender {
         self.try_send(LDLM_GL_CALLBACK, &b, data, &room, Some(done));
     }
 
-    fn evict(&self, reason: &'static str) {
+    fn evict(&self, reason: &'static str) -> Result {
         let (target, export) = (self.target.clone(), self.export.clone());
         let spawned = self.target.node().spawn_job(move || {
             target.evict(&export, reason);
         });
-        if let Err(e) = spawned {
+        spawned.inspect_err(|e| {
             let (t, c) = (self.target.name(), &self.export.client_uuid);
-            pr_err!("{}: cannot evict {}: {:?}\n", t, c, e);
-        }
+            pr_warn_ratelimited!("{}: cannot evict {}: {:?}\n", t, c, e);
+        })
     }
 
     fn is_busy(&self, cookie: u64) -> bool {

@@ -71,7 +71,7 @@ impl AstSender for ToClient {
             .glimpse(to.client_handle, &mut lvb);
         done.complete(AstOutcome::Replied(status, &lvb[..n]));
     }
-    fn evict(&self, reason: &'static str) {
+    fn evict(&self, reason: &'static str) -> kapi::error::Result {
         panic!("{reason}");
     }
     fn is_busy(&self, _: u64) -> bool {

@@ -10,7 +10,6 @@ use super::table::Node;
 use super::traits::LvbClass;
 use crate::core::{Action, AstTarget, BlockingAst, CompletionAst, ExportId, LockView, ResId};
 use kapi::prelude::*;
-use kapi::sync::atomic::Relaxed;
 
 /// How a callback went.
 #[derive(Clone, Copy, Debug)]
@@ -129,9 +128,10 @@ impl AstDone {
             if exp.options.no_timer || exp.is_closed() {
                 return;
             }
-            self.ns.timeouts.fetch_add(1, Relaxed);
-            exp.close();
-            exp.sender.evict(reason);
+            if !self.ns.evict(&exp, reason) {
+                // Callbacks that have no timer get one that is over, to be found by the next look.
+                exp.arm(self.to.client_handle, self.to.cookie, now_ms(), 0);
+            }
         }
     }
 }

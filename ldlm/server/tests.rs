@@ -8,6 +8,7 @@ use super::*;
 use crate::core::*;
 use kapi::prelude::{Arc, Duration, EAGAIN, EINVAL, ENOENT, ENOMEM, ENOTCONN, GFP_KERNEL};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Mutex;
 use std::vec::Vec;
@@ -40,7 +41,7 @@ enum Msg {
     Evict(&'static str),
 }
 
-struct Link(Mutex<Sender<Msg>>);
+struct Link(Mutex<Sender<Msg>>, AtomicBool);
 
 impl Link {
     fn send(&self, m: Msg) {
@@ -59,8 +60,12 @@ impl AstSender for Link {
     fn send_glimpse(&self, to: &AstTarget, _: &Desc, _: Option<&[u8; 64]>, done: AstDone) {
         self.send(Msg::Glimpse(*to, done));
     }
-    fn evict(&self, reason: &'static str) {
+    fn evict(&self, reason: &'static str) -> kapi::error::Result {
+        if self.1.swap(false, Ordering::Relaxed) {
+            return Err(ENOMEM);
+        }
         self.send(Msg::Evict(reason));
+        Ok(())
     }
     fn is_busy(&self, _cookie: u64) -> bool {
         false
@@ -96,8 +101,14 @@ fn namespace() -> (Arc<Namespace>, Arc<Ops>) {
 }
 
 fn client(ns: &Arc<Namespace>, id: u64) -> (Arc<ExportLocks>, Receiver<Msg>) {
+    client_with(ns, id, false)
+}
+
+/// A client; `lasting`: there is no memory for the first attempt to evict it.
+fn client_with(ns: &Arc<Namespace>, id: u64, lasting: bool) -> (Arc<ExportLocks>, Receiver<Msg>) {
     let (tx, rx) = channel();
-    let link: Arc<dyn AstSender> = Arc::new(Link(Mutex::new(tx)), GFP_KERNEL).unwrap();
+    let link = Link(Mutex::new(tx), AtomicBool::new(lasting));
+    let link: Arc<dyn AstSender> = Arc::new(link, GFP_KERNEL).unwrap();
     let options = ExportOptions {
         id: ExportId(id),
         peer: id,
@@ -261,6 +272,48 @@ fn an_unanswered_callback_evicts() {
     };
     drop(done);
     assert!(matches!(arx.try_recv(), Ok(Msg::Evict(_))));
+}
+
+/// Who cannot be evicted for want of memory is evicted later.
+#[test]
+fn an_eviction_that_fails_is_tried_again() {
+    let now = || kapi::time::Instant::now().as_nanos() / 1_000_000;
+    // A callback that is not answered, and a lock that is kept too long.
+    for answered in [false, true] {
+        let (ns, _) = namespace();
+        let (a, arx) = client_with(&ns, 1, true);
+        let (b, _brx) = client(&ns, 2);
+        ns.enqueue(&a, &req(10, Mode::Pw, WHOLE), None).unwrap();
+        ns.enqueue(&b, &req(20, Mode::Pw, WHOLE), None).unwrap();
+        let Ok(Msg::Blocking(_, done)) = arx.try_recv() else {
+            panic!()
+        };
+        if answered {
+            ok(done);
+            ns.tick(now() + 500_000);
+        } else {
+            drop(done);
+        }
+        assert!(arx.try_recv().is_err());
+        assert_eq!((ns.stats().timeouts, a.is_closed()), (0, false));
+        ns.tick(now() + 500_000);
+        assert!(matches!(arx.try_recv(), Ok(Msg::Evict(_))));
+        assert_eq!((ns.stats().timeouts, a.is_closed()), (1, true));
+    }
+    // A completion has no timer of its own.
+    let (ns, _) = namespace();
+    let (a, _arx) = client(&ns, 1);
+    let (b, brx) = client_with(&ns, 2, true);
+    let held = ns.enqueue(&a, &req(10, Mode::Pw, WHOLE), None).unwrap();
+    ns.enqueue(&b, &req(20, Mode::Pw, WHOLE), None).unwrap();
+    ns.cancel(&a, [held.cookie].into_iter());
+    let Ok(Msg::Completion(_, _, done)) = brx.try_recv() else {
+        panic!()
+    };
+    drop(done);
+    assert!(brx.try_recv().is_err());
+    ns.tick(now() + 1000);
+    assert!(matches!(brx.try_recv(), Ok(Msg::Evict(_))));
 }
 
 #[test]

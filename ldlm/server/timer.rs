@@ -95,12 +95,20 @@ impl Namespace {
                 let more = self.bl_timeout(exp) / 2;
                 exp.arm(client_handle, cookie, now, more.max(1));
             } else {
-                self.timeouts.fetch_add(1, Relaxed);
-                exp.close();
-                exp.sender.evict("lock callback timer expired");
+                self.evict(exp, "lock callback timer expired");
                 return;
             }
         }
+    }
+
+    /// Has a client evicted, which gets no more locks from now on; whether it will be.
+    pub(super) fn evict(&self, exp: &ExportLocks, reason: &'static str) -> bool {
+        if exp.sender.evict(reason).is_err() {
+            return false;
+        }
+        exp.close();
+        self.timeouts.fetch_add(1, Relaxed);
+        true
     }
 
     fn next_export(&self, after: Option<ExportId>) -> Option<Arc<ExportLocks>> {

@@ -22,7 +22,11 @@ pub trait AstSender: Send + Sync {
 
     /// Evicts the client: it has not answered a callback, or kept a lock too long. To be done by
     /// another thread; it ends in [`super::Namespace::detach`].
-    fn evict(&self, reason: &'static str);
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ESHUTDOWN`: it will not be done. It is asked for again when the lock's timer is
+    /// looked at the next time.
+    fn evict(&self, reason: &'static str) -> Result;
 
     /// Whether a request of the client that works under this lock is queued or running: the
     /// callback timer is then extended (spec/ldlm.md 15.2).

@@ -82,7 +82,7 @@ fn many_threads() {
     for (main, cb) in threads {
         let exp = main.join().unwrap();
         ns.detach(&exp);
-        exp.sender.evict("the end");
+        exp.sender.evict("the end").unwrap();
         cbs.push(cb);
     }
     for cb in cbs {
