@@ -3,6 +3,7 @@
 //! IAM files of the lfix variant (`ondisk.md` 5): B+trees with keys and records of fixed length.
 //! Without I/O of its own: it works on whatever holds the blocks.
 
+#[path = "iam_change.rs"]
 mod change;
 
 pub(crate) use change::{create, delete, insert, update};

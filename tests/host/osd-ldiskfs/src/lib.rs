@@ -3,7 +3,7 @@
 //! The parts of osd-ldiskfs that need no ext4, for tests.
 
 // Without the store, not all of them is used.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 #[path = "../../../../osd-ldiskfs/dirhash.rs"]
 pub mod dirhash;
