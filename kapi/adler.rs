@@ -17,7 +17,7 @@ const NUMBERS: u64 = 0x0000_0001_0002_0003;
 
 /// The sum of four lanes.
 fn wide_sum(lanes: u64) -> u64 {
-    let two = (lanes & 0xffff_0000_ffff) + (lanes >> 16 & 0xffff_0000_ffff);
+    let two = (lanes & 0xffff_0000_ffff) + ((lanes >> 16) & 0xffff_0000_ffff);
     (two & 0xffff_ffff) + (two >> 32)
 }
 
@@ -33,7 +33,7 @@ fn block(data: &[u8]) -> (u64, u64) {
         bytes.copy_from_slice(w);
         let w = u64::from_le_bytes(bytes);
         even += w & EVEN;
-        odd += w >> 8 & EVEN;
+        odd += (w >> 8) & EVEN;
         evens += even;
         odds += odd;
     }

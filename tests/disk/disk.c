@@ -427,7 +427,7 @@ void osd_disk_paths_end(struct fs_struct *old)
 /* Runs a program, given by its path; its words are divided by spaces. Returns its exit status, or an error. */
 int osd_disk_run(const char *command)
 {
-	char *env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
+	char *env[3] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", NULL };
 	char **argv = argv_split(GFP_KERNEL, command, NULL);
 	int rc;
 
