@@ -25,8 +25,8 @@ fn new_node(name: &ResId, kind: LockType) -> Result<Arc<Node>> {
     )
 }
 
-/// Stripes of either table: a power of two.
-const STRIPES: usize = 64;
+/// Stripes of either table, a power of two: a server with 100,000 locks has 200 in each.
+const STRIPES: usize = 512;
 
 /// A resource and what the shell keeps with it.
 #[pin_data]
