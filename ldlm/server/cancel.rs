@@ -5,7 +5,7 @@
 use super::export::ExportLocks;
 use super::namespace::Namespace;
 use super::table::{LockRef, Node};
-use crate::core::{ExportId, Hint, Ibits, LockView, Mode, State};
+use crate::core::{ExportId, Hint, Ibits, LockView, Mode, Policy, State};
 use kapi::prelude::*;
 
 impl Namespace {
@@ -80,10 +80,15 @@ impl Namespace {
         if view.export != exp.id() {
             return Err(ENOENT);
         }
-        let left = self.with(&mut st, |core, env| {
+        let left = self.with(&mut st, |core, env| core.convert(r.ix, mode, keep, env));
+        // Who gives up nothing has not answered a callback, and his time goes on.
+        let bits = |p: &Policy| match p {
+            Policy::Ibits(b) => b.bits,
+            _ => 0,
+        };
+        if left.as_ref().is_ok_and(|l| l.bits != bits(&view.policy)) {
             exp.disarm(view.client_handle, cookie);
-            core.convert(r.ix, mode, keep, env)
-        });
+        }
         drop(st);
         self.run(&r.node);
         left

@@ -316,6 +316,39 @@ fn an_eviction_that_fails_is_tried_again() {
     assert!(matches!(brx.try_recv(), Ok(Msg::Evict(_))));
 }
 
+/// A convert answers a callback only if it gives something up.
+#[test]
+fn who_converts_and_keeps_all_is_evicted() {
+    const BOTH: u64 = ibits::LOOKUP | ibits::UPDATE;
+    let bits = |bits| {
+        Policy::Ibits(Ibits {
+            bits,
+            ..Ibits::default()
+        })
+    };
+    for (mode, keep, evicted) in [
+        (Mode::Pr, BOTH, true),
+        (Mode::Pr, 0, true),
+        (Mode::Pw, ibits::UPDATE, true),
+        (Mode::Pr, ibits::UPDATE, false),
+    ] {
+        let (ns, _) = namespace();
+        let (a, arx) = client(&ns, 1);
+        let (b, _brx) = client(&ns, 2);
+        let held = ns.enqueue(&a, &req(10, Mode::Pr, bits(BOTH)), None);
+        let wanted = req(20, Mode::Ex, bits(ibits::LOOKUP));
+        ns.enqueue(&b, &wanted, None).unwrap();
+        let Ok(Msg::Blocking(_, done)) = arx.try_recv() else {
+            panic!()
+        };
+        ok(done);
+        let _ = ns.convert(&a, held.unwrap().cookie, mode, keep);
+        ns.tick(kapi::time::Instant::now().as_nanos() / 1_000_000 + 500_000);
+        let told = matches!(arx.try_recv(), Ok(Msg::Evict(_)));
+        assert_eq!(told, evicted, "{mode:?} {keep:#x}");
+    }
+}
+
 #[test]
 fn glimpse_asks_the_writer() {
     let (ns, _) = namespace();
