@@ -29,19 +29,43 @@ static struct dentry *name_of(struct dentry *dir, const char *name, u32 len, str
 	return d;
 }
 
+/*
+ * When there is no free inode, ext4 stops the current handle without having started one of its own, once
+ * for each of its few attempts: that would be the caller's. It gets references to stop, and how many there
+ * were is put back afterwards.
+ */
+#define LENT 16
+
+static int lend_handle(handle_t *handle)
+{
+	int refs = handle ? handle->h_ref : 0;
+
+	if (handle)
+		handle->h_ref += LENT;
+	return refs;
+}
+
+static void take_handle_back(handle_t *handle, int refs)
+{
+	if (handle)
+		handle->h_ref = refs;
+}
+
 struct dentry *ldiskfs_create(struct dentry *dir, const char *name, u32 len, u32 mode, u32 rdev,
 			      const char *target)
 {
 	struct inode *parent = d_inode(dir), *inode;
 	const struct inode_operations *op = parent->i_op;
+	handle_t *handle = journal_current_handle();
 	struct dentry *d, *made;
-	int err = 0;
+	int err = 0, refs;
 
 	if (!op->create)
 		return ERR_PTR(-ENOTDIR);
 	d = name_in(dir, name, len);
 	if (IS_ERR(d))
 		return d;
+	refs = lend_handle(handle);
 	switch (mode & S_IFMT) {
 	case S_IFREG:
 		err = op->create(&nop_mnt_idmap, parent, d, mode);
@@ -65,6 +89,7 @@ struct dentry *ldiskfs_create(struct dentry *dir, const char *name, u32 len, u32
 	default:
 		err = -EINVAL;
 	}
+	take_handle_back(handle, refs);
 	if (err) {
 		dput(d);
 		return ERR_PTR(err);
@@ -80,11 +105,14 @@ struct dentry *ldiskfs_create(struct dentry *dir, const char *name, u32 len, u32
 struct dentry *ldiskfs_tmpfile(struct ldiskfs_mount *m, struct dentry *dir, u32 mode)
 {
 	struct path path = { .mnt = m->mnt, .dentry = dir };
+	handle_t *handle = journal_current_handle();
+	int refs = lend_handle(handle);
 	struct inode *inode;
 	struct file *file;
 
 	file = kernel_tmpfile_open(&nop_mnt_idmap, &path, mode, O_RDWR | O_LARGEFILE,
 				   current_cred());
+	take_handle_back(handle, refs);
 	if (IS_ERR(file))
 		return ERR_CAST(file);
 	inode = file_inode(file);
@@ -211,4 +239,59 @@ int ldiskfs_dir_next(struct file *file, ldiskfs_filldir_t fill, void *data, u64 
 
 	*pos = file->f_pos;
 	return err;
+}
+
+/* The checksum of a block of an index: of what is in use, and of the tail behind its room. */
+static bool index_is_right(struct inode *inode, struct buffer_head *bh, u32 offset)
+{
+	__le16 *counts = (void *)bh->b_data + offset;
+	u32 limit = le16_to_cpu(counts[0]), count = le16_to_cpu(counts[1]), size = bh->b_size, csum;
+	__le32 *tail, none = 0;
+
+	/* Eight bytes for each entry, and for the tail. */
+	if (count > limit || offset + 8 * limit + 8 > size)
+		return false;
+	tail = (void *)counts + 8 * limit;
+	csum = ext4_chksum(EXT4_I(inode)->i_csum_seed, bh->b_data, offset + 8 * count);
+	csum = ext4_chksum(csum, tail, sizeof(*tail));
+	csum = ext4_chksum(csum, &none, sizeof(none));
+	return csum == le32_to_cpu(tail[1]);
+}
+
+static bool entries_are_right(struct inode *inode, struct buffer_head *bh)
+{
+	struct ext4_dir_entry_tail *t = EXT4_DIRENT_TAIL(bh->b_data, bh->b_size);
+
+	if (t->det_reserved_zero1 || le16_to_cpu(t->det_rec_len) != sizeof(*t) ||
+	    t->det_reserved_zero2 || t->det_reserved_ft != EXT4_FT_DIR_CSUM)
+		return false;
+	return ext4_chksum(EXT4_I(inode)->i_csum_seed, bh->b_data, (char *)t - bh->b_data) ==
+	       le32_to_cpu(t->det_checksum);
+}
+
+/* Whether block n of a directory is what was written, where checksums say so. */
+int ldiskfs_dir_check(struct dentry *node, struct buffer_head *bh, u32 n)
+{
+	struct inode *inode = d_inode(node);
+	struct ext4_dir_entry_2 *first = (void *)bh->b_data;
+	bool right;
+
+	if (!ext4_has_feature_metadata_csum(inode->i_sb) || buffer_verified(bh))
+		return 0;
+	if (!ext4_test_inode_flag(inode, EXT4_INODE_INDEX))
+		right = entries_are_right(inode, bh);
+	else if (n == 0)
+		right = index_is_right(inode, bh, 32);
+	else if (!first->inode &&
+		 ext4_rec_len_from_disk(first->rec_len, bh->b_size) == bh->b_size)
+		right = index_is_right(inode, bh, 8);
+	else
+		right = entries_are_right(inode, bh);
+	if (!right) {
+		pr_err_ratelimited("%s: directory inode %llu, block %u (%llu on the device): wrong checksum\n",
+				   inode->i_sb->s_id, (u64)inode->i_ino, n, (u64)bh->b_blocknr);
+		return -EUCLEAN;
+	}
+	set_buffer_verified(bh);
+	return 0;
 }

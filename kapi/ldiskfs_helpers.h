@@ -147,6 +147,7 @@ int ldiskfs_map_lock(struct dentry *node, void *out);
 void ldiskfs_map_unlock(struct dentry *node);
 void ldiskfs_set_size(struct dentry *node, u64 size);
 int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 size, u64 *phys);
+int ldiskfs_dir_check(struct dentry *node, struct buffer_head *bh, u32 n);
 struct buffer_head *ldiskfs_bread(struct ldiskfs_mount *m, u64 phys);
 struct buffer_head *ldiskfs_bnew(struct ldiskfs_mount *m, void *handle, u64 phys, int *err);
 void ldiskfs_brelse(struct buffer_head *bh);

@@ -231,7 +231,9 @@ int ldiskfs_statfs(struct ldiskfs_mount *m, struct ldiskfs_statfs *out)
 	out->ffree = st.f_ffree;
 	out->bsize = st.f_bsize;
 	out->namelen = st.f_namelen;
-	out->readonly = sb_rdonly(m->sb) || ext4_emergency_state(m->sb);
+	/* ext4 notices that the journal gave up only when it uses it next. */
+	out->readonly = sb_rdonly(m->sb) || ext4_emergency_state(m->sb) ||
+			is_journal_aborted(m->journal);
 	return 0;
 }
 

@@ -3,7 +3,7 @@
 //! Buffers of the device.
 
 use super::ffi;
-use super::{check, check_ptr, Handle, Mount};
+use super::{check, check_ptr, Handle, Mount, Node};
 use crate::prelude::*;
 use core::ptr::NonNull;
 
@@ -47,6 +47,16 @@ impl Buffer {
     pub(super) fn write_access(&self, h: &Handle) -> Result {
         // SAFETY: the buffer is live, the handle runs.
         check(unsafe { ffi::ldiskfs_write_access(h.raw(), self.raw.as_ptr()) })
+    }
+
+    /// Whether this is block `n` of a directory, of which nobody changes the blocks meanwhile, as
+    /// far as checksums tell.
+    ///
+    /// # Errors
+    /// `EUCLEAN`: no; the log says where.
+    pub(super) fn check_dir(&self, dir: &Node, n: u32) -> Result {
+        // SAFETY: the node and the buffer are live.
+        check(unsafe { ffi::ldiskfs_dir_check(dir.raw(), self.raw.as_ptr(), n) })
     }
 
     /// Says that it was changed.

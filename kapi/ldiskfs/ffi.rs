@@ -234,6 +234,7 @@ extern "C" {
         phys: *mut u64,
     ) -> c_int;
     pub(super) fn ldiskfs_set_size(node: *mut Dentry, size: u64);
+    pub(super) fn ldiskfs_dir_check(node: *mut Dentry, bh: *mut BufferHead, n: u32) -> c_int;
     pub(super) fn ldiskfs_bread(m: *mut Mount, phys: u64) -> *mut BufferHead;
     pub(super) fn ldiskfs_bnew(
         m: *mut Mount,

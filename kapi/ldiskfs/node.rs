@@ -213,7 +213,7 @@ impl Shared<'_> {
     /// Shows block `block` of a directory to `f`; a hole is shown as none.
     ///
     /// # Errors
-    /// `ENOTDIR`, `EIO`, `EUCLEAN` (the mapping is damaged).
+    /// `ENOTDIR`, `EIO`, `EUCLEAN` (the mapping is damaged, or a checksum is wrong).
     pub fn dir_block<R>(&self, block: u32, f: impl FnOnce(Option<&[u8]>) -> R) -> Result<R> {
         if !self.node.is_dir() {
             return Err(ENOTDIR);
@@ -224,6 +224,7 @@ impl Shared<'_> {
             return Ok(f(None));
         }
         let b = Buffer::read(mount, phys)?;
+        b.check_dir(&self.node, block)?;
         // SAFETY: a directory's blocks change only under its lock, which we have.
         Ok(f(Some(unsafe { b.bytes() })))
     }
