@@ -73,16 +73,7 @@ pub fn prepare(d: &dyn Device, threads: usize) -> Result<KVec<History>> {
     let mut all = KVec::new();
     for slot in 0..threads {
         let name = [b't', b'a' + slot as u8];
-        let mut states = KVVec::new();
-        states.push(random::start(d, SEQ + slot as u64, &name)?, GFP_KERNEL)?;
-        let safe = pin_init!(Safe { told <- new_mutex!(KVVec::new()) });
-        let h = History {
-            slot,
-            states,
-            starts: KVVec::new(),
-            stops: KVVec::new(),
-            safe: Arc::pin_init(safe, GFP_KERNEL)?,
-        };
+        let h = History::new(slot, random::start(d, SEQ + slot as u64, &name)?)?;
         all.push(h, GFP_KERNEL)?;
     }
     Ok(all)
@@ -223,6 +214,37 @@ impl History {
         Ok(())
     }
 
+    /// The beginning of it, for another run from the same state.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn again(&self) -> Result<History> {
+        History::new(self.slot, self.states.first().ok_or(EINVAL)?.copy()?)
+    }
+
+    /// Looks at everything that a damaged store should hold; what it says is wrong is well. With
+    /// `trust`, checksums cover the attributes, xattrs and names that it shows. Returns how much
+    /// it gave up.
+    ///
+    /// # Errors
+    /// `EINVAL`: a wrong answer, or one without an end; the log says which.
+    pub fn endure(&self, d: &dyn Device, trust: bool) -> Result<usize> {
+        self.states.last().ok_or(EINVAL)?.endure(d, trust)
+    }
+
+    fn new(slot: usize, first: Model) -> Result<History> {
+        let mut states = KVVec::new();
+        states.push(first, GFP_KERNEL)?;
+        let safe = pin_init!(Safe { told <- new_mutex!(KVVec::new()) });
+        Ok(History {
+            slot,
+            states,
+            starts: KVVec::new(),
+            stops: KVVec::new(),
+            safe: Arc::pin_init(safe, GFP_KERNEL)?,
+        })
+    }
+
     /// Transactions that were begun.
     pub fn begun(&self) -> usize {
         self.starts.len()
@@ -255,7 +277,7 @@ pub fn judge(d: &dyn Device, all: &[History], at: u32) -> Result<usize> {
         }
         check!(n >= safe);
         let n = usize::try_from(n)?;
-        check!(n <= h.starts.len() && n < h.states.len());
+        check!(n <= h.starts.len() && n <= h.states.len());
         // Not from the future.
         check!(n == 0 || h.starts.get(n - 1).is_some_and(|s| s.1 <= at));
         found.push(n, GFP_KERNEL)?;
@@ -274,7 +296,10 @@ pub fn judge(d: &dyn Device, all: &[History], at: u32) -> Result<usize> {
         }
     }
     for (h, &n) in all.iter().zip(&found) {
-        let m = h.states.get(n).ok_or(EINVAL)?;
+        // The last one, whose end met an error: what it did nobody may rely on.
+        let Some(m) = h.states.get(n) else {
+            continue;
+        };
         let end = h.states.last().map_or(0, |m| m.next);
         let same = m.compare_all(d).and_then(|()| m.compare_gone(d, end));
         same.inspect_err(|_| pr_err!("thread {}, transaction {}\n", h.slot, n))?;

@@ -49,6 +49,7 @@ mod bulk;
 mod commits;
 mod content;
 pub mod cuts;
+mod endure;
 mod model;
 mod names;
 pub mod ops;

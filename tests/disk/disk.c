@@ -258,8 +258,27 @@ free:
 	return NULL;
 }
 
+/*
+ * Waits until nobody has the device open, so that nothing of it is cached: what a thread of the kernel
+ * closes is closed later.
+ */
+int osd_disk_closed(struct osd_disk *d)
+{
+	int i;
+
+	for (i = 0; i < 10 * HZ; i++) {
+		flush_delayed_fput();
+		if (!disk_openers(d->gd))
+			return 0;
+		schedule_timeout_uninterruptible(1);
+	}
+	return -EBUSY;
+}
+
 void osd_disk_free(struct osd_disk *d)
 {
+	if (osd_disk_closed(d))
+		pr_err("osdtest: still open\n");
 	del_gendisk(d->gd);
 	put_disk(d->gd);
 	free_memory(d);
@@ -394,23 +413,6 @@ u32 osd_disk_failed(struct osd_disk *d)
 	n = d->failed;
 	mutex_unlock(&d->lock);
 	return n;
-}
-
-/*
- * Waits until nobody has the device open, so that nothing of it is cached: what a thread of the kernel
- * closes is closed later.
- */
-int osd_disk_closed(struct osd_disk *d)
-{
-	int i;
-
-	for (i = 0; i < 10 * HZ; i++) {
-		flush_delayed_fput();
-		if (!disk_openers(d->gd))
-			return 0;
-		schedule_timeout_uninterruptible(1);
-	}
-	return -EBUSY;
 }
 
 /* A thread of the kernel sees no paths unless it asks for those of the first process. */

@@ -7,7 +7,7 @@ use crate::Store;
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kapi::prelude::*;
-use osd::{Create, Fid};
+use osd::{Create, Device, Fid};
 use osd_contract::cuts::{self, History, Recorder};
 use osd_contract::{check, ok, ops, Random, Stage};
 use osd_disk::{Disk, PATH};
@@ -27,7 +27,8 @@ pub(crate) struct Campaign {
     pub(crate) fsck: u32,
 }
 
-const BLOCKS: u32 = 8192;
+/// Blocks of the disk.
+pub(crate) const BLOCKS: u32 = 8192;
 const THREADS: usize = 4;
 const TRANSACTIONS: u64 = 100;
 /// Bytes in an xattr: no inode of its own.
@@ -45,9 +46,14 @@ impl Recorder for Tape {
     }
 }
 
-/// A new file system on the disk; every other one without checksums, as old targets are.
+/// Whether the file system of a seed has checksums; old targets have none.
+pub(crate) fn has_checksums(seed: u64) -> bool {
+    seed % 2 == 1
+}
+
+/// A new file system on the disk.
 pub(crate) fn format(disk: &Disk, seed: u64) -> Result {
-    let command = if seed % 2 == 0 {
+    let command = if !has_checksums(seed) {
         c"/sbin/mke2fs -q -F -t ext4 -b 4096 -I 1024 -J size=4 -N 2048 -O quota,project,ea_inode,large_dir,^fast_commit,^resize_inode,^metadata_csum,uninit_bg,^64bit,^orphan_file -E lazy_itable_init=0,nodiscard,quotatype=usrquota:grpquota:prjquota /dev/osdtest"
     } else {
         c"/sbin/mke2fs -q -F -t ext4 -b 4096 -I 1024 -J size=4 -N 2048 -O quota,project,ea_inode,large_dir,^fast_commit,^resize_inode -E lazy_itable_init=0,nodiscard,quotatype=usrquota:grpquota:prjquota /dev/osdtest"
@@ -69,18 +75,25 @@ pub(crate) fn keep(copy: &CStr) {
     }
 }
 
-/// Works with threads, and returns what they did.
-fn work(tape: &Arc<Tape>, seed: u64) -> Result<KVec<History>> {
-    let mut all = {
+/// Prepares a fresh file system for threads.
+pub(crate) fn prepare(tape: &Tape) -> Result<KVec<History>> {
+    let all = {
         let s = Store::on(PATH, false)?;
         let d = s.device()?;
         ok!(cuts::prepare(&*d, THREADS))
     };
     ok!(tape.0.closed());
     tape.0.settle();
-    tape.0.record(true);
-    let s = Store::on(PATH, false)?;
-    let d = s.device()?;
+    Ok(all)
+}
+
+/// Lets threads work, and returns what they did, and whether one of them failed.
+pub(crate) fn threads(
+    d: &Arc<dyn Device>,
+    tape: &Arc<Tape>,
+    mut all: KVec<History>,
+    seed: u64,
+) -> Result<(KVec<History>, bool)> {
     let shared = cuts::share(tape.clone())?;
     let failed = Arc::new(AtomicBool::new(false), GFP_KERNEL)?;
     let done = Arc::pin_init(new_mutex!(KVec::new()), GFP_KERNEL)?;
@@ -89,23 +102,35 @@ fn work(tape: &Arc<Tape>, seed: u64) -> Result<KVec<History>> {
         let (d, shared, failed, done) = (d.clone(), shared.clone(), failed.clone(), done.clone());
         let run = move || {
             let r = h.work(&*d, &shared, seed, TRANSACTIONS, LARGEST);
-            let r = r.and_then(|()| Ok(done.lock().push(h, GFP_KERNEL)?));
             if r.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }
+            // Without memory it is missed below.
+            let _ = done.lock().push(h, GFP_KERNEL);
         };
         threads.push(kapi::thread::spawn(format_args!("cut"), run)?, GFP_KERNEL)?;
     }
     for t in threads {
         t.join();
     }
-    check!(!failed.load(Ordering::Relaxed));
-    drop((d, s));
+    let all = core::mem::take(&mut *done.lock());
+    check!(all.len() == THREADS);
+    Ok((all, failed.load(Ordering::Relaxed)))
+}
+
+/// Records the work of threads, and takes it back.
+pub(crate) fn work(tape: &Arc<Tape>, seed: u64) -> Result<KVec<History>> {
+    let all = prepare(tape)?;
+    tape.0.record(true);
+    let (all, failed) = {
+        let s = Store::on(PATH, false)?;
+        let d = s.device()?;
+        threads(&d, tape, all, seed)?
+    };
+    check!(!failed);
     ok!(tape.0.closed());
     tape.0.record(false);
     tape.0.forget();
-    let all = core::mem::take(&mut *done.lock());
-    check!(all.len() == THREADS);
     Ok(all)
 }
 

@@ -8,6 +8,7 @@ mod crash;
 mod cuts;
 mod existing;
 mod faults;
+mod harm;
 mod memory;
 mod speed;
 mod threads;
@@ -81,6 +82,11 @@ impl Store {
     }
 
     fn on(path: &'static CStr, ost: bool) -> Result<Store> {
+        Ok(ok!(Store::quietly(path, ost)))
+    }
+
+    /// The same, but an error is not logged.
+    fn quietly(path: &'static CStr, ost: bool) -> Result<Store> {
         let mut s = Store {
             device: None,
             mounted: None,
@@ -99,8 +105,8 @@ impl Stage for Store {
 
     fn reopen(&mut self) -> Result {
         (self.device, self.mounted) = (None, None);
-        let mut m = ok!(mount(self.path, &Options::default()));
-        self.device = Some(ok!(m.open(self.ost)));
+        let mut m = mount(self.path, &Options::default())?;
+        self.device = Some(m.open(self.ost)?);
         self.mounted = Some(m);
         Ok(())
     }
@@ -138,6 +144,9 @@ impl kernel::Module for Test {
             16 => threads::check(40)?,
             17 => memory::check(2000)?,
             18 => faults::commit()?,
+            21 => cuts::in_thread(|| harm::faults(&campaign()))?,
+            22 => cuts::in_thread(|| harm::garbage(&campaign()))?,
+            23 => cuts::in_thread(|| harm::full(&campaign()))?,
             20 => cuts::in_thread(|| cuts::check(&campaign()))?,
             _ => return Err(EINVAL),
         }
