@@ -29,6 +29,14 @@ fn counter(s: u64, ost_index: u16) -> Option<Fid> {
     }
 }
 
+/// The largest number that an object of a sequence may have.
+fn largest(s: u64) -> u64 {
+    match s {
+        seq::OST_MDT0 => IDIF_MAX_OID,
+        _ => u32::MAX.into(),
+    }
+}
+
 /// A sequence.
 #[pin_data]
 pub(crate) struct Group {
@@ -59,10 +67,7 @@ impl Group {
 
     /// The largest number that there may be.
     pub(crate) fn max(&self) -> u64 {
-        match self.seq {
-            seq::OST_MDT0 => IDIF_MAX_OID,
-            _ => u32::MAX.into(),
-        }
+        largest(self.seq)
     }
 
     /// The object with this number.
@@ -124,6 +129,10 @@ impl Group {
                 return Err(EINVAL);
             }
         };
+        if last > largest(s) {
+            pr_err!("{}: no object has the number {:#x}\n", fid, last);
+            return Err(EINVAL);
+        }
         Arc::pin_init(
             pin_init!(Group {
                 seq: s,

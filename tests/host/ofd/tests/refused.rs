@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use kapi::prelude::*;
-use osd::Device;
+use osd::{Create, Device};
 use wire::fid::{oid, seq, Fid, LuFid};
 use wire::obdo::{ObdFl, ObdMd, Obdo};
 use wire::opcode::*;
@@ -471,4 +471,32 @@ fn questions_about_nothing() {
     assert!(granted <= oss.device.statfs().unwrap().bavail * 4096);
     drop(c);
     assert_eq!(oss.ofd().grants(), (68 * 4096, 0, 0));
+}
+
+/// A counter of objects that was damaged on disk: nothing is made in that sequence.
+#[test]
+fn a_counter_out_of_range() {
+    let oss = Oss::new(37);
+    let m = oss.mdt(2);
+    let in_seq = |n: u64| Fid::new(0x2_4000_0400 + n, 0);
+    for (n, last) in [(0, u64::MAX), (1, 1 << 32)] {
+        let counter = oss.object(&in_seq(n));
+        let what = Create::file(0o666);
+        let mut plan = oss.device.plan().unwrap();
+        plan.create(&counter, &what, None).unwrap();
+        plan.write(&counter, 0, 8).unwrap();
+        let mut tx = plan.start().unwrap();
+        tx.create(&counter, &what, None).unwrap();
+        tx.write(&counter, 0, &last.to_le_bytes()).unwrap();
+        tx.stop().unwrap();
+        let mut o = obdo(Fid::new(in_seq(n).seq, 5), ObdMd::empty());
+        o.set_valid(ObdMd::FLGROUP);
+        assert_eq!(m.main(OST_CREATE, &o).err(), Some(EINVAL));
+        let asked = LuFid::from(in_seq(n));
+        let bufs: [&[u8]; 2] = [b"last_fid\0", asked.as_bytes()];
+        let r = m.send(OST_GET_INFO, portal::OST_REQUEST, &bufs, ROOM, None);
+        assert_eq!(r.unwrap().status, EFAULT.to_errno());
+    }
+    // Others are as before.
+    m.precreate(3);
 }
