@@ -59,7 +59,7 @@ impl Core {
         };
         pieces.push(piece, GFP_KERNEL)?;
         // All of it is in the first buffer, whatever their number.
-        let (first, _) = req.rpc.bulk_match(1)?;
+        let (first, _) = req.rpc.bulk_begin(1)?;
         let sent = match fail::check(point::MDS_SENDPAGE) {
             true => Ok(()),
             false => req.rpc.bulk_put(portal::MDS_BULK, first, pieces),

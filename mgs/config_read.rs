@@ -46,7 +46,7 @@ impl Mgs {
             len: bytes.len(),
         };
         pieces.push(piece, GFP_KERNEL)?;
-        let (first, _) = req.rpc.bulk_match(1)?;
+        let (first, _) = req.rpc.bulk_begin(1)?;
         if let Err(e) = req.rpc.bulk_put(portal::MGS_BULK, first, pieces) {
             pr_debug!("config of {}: {:?}\n", req.export.client_uuid, e);
             return Ok(Served::Drop);

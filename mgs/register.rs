@@ -184,7 +184,7 @@ fn fetch(req: &Request<'_>, len: usize) -> Result<KVVec<u8>> {
     let mut sinks = KVec::new();
     let pages = Pages::new(len.div_ceil(PAGE_SIZE).max(1))?;
     sinks.push(Sink::new(pages), GFP_KERNEL)?;
-    let (first, _) = req.rpc.bulk_match(1)?;
+    let (first, _) = req.rpc.bulk_begin(1)?;
     let got = req.rpc.bulk_get(portal::MGS_BULK, first, sinks)?;
     let (sink, filled) = got.first().ok_or(EPROTO)?;
     if *filled < len {

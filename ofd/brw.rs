@@ -155,16 +155,27 @@ impl Brw {
         Layout::new(&self.ranges, size)
     }
 
-    /// The client's MDs: match bits of the first, and how many there are.
+    /// Whether the client has MDs for these data.
     ///
     /// # Errors
     /// `EPROTO`: not as many as the data need.
-    pub(crate) fn mds(&self, rpc: &ServerRequest, layout: &Layout) -> Result<(u64, usize)> {
-        let (first, count) = rpc.bulk_match(self.max_mds)?;
-        if count != layout.mds.len() {
-            return Err(EPROTO);
+    pub(crate) fn check_mds(&self, rpc: &ServerRequest, layout: &Layout) -> Result {
+        match rpc.bulk_match(self.max_mds)?.1 == layout.mds.len() {
+            true => Ok(()),
+            false => Err(EPROTO),
         }
-        Ok((first, count))
+    }
+
+    /// The transfer begins: match bits of the first of the client's MDs, and how many there are.
+    ///
+    /// # Errors
+    /// `EPROTO`: not as many as the data need.
+    pub(crate) fn begin(&self, rpc: &ServerRequest, layout: &Layout) -> Result<(u64, usize)> {
+        let (first, count) = rpc.bulk_begin(self.max_mds)?;
+        match count == layout.mds.len() {
+            true => Ok((first, count)),
+            false => Err(EPROTO),
+        }
     }
 
     /// The type of the checksum, if one is wanted.

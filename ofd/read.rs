@@ -69,10 +69,9 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     let kind = brw.cksum()?;
     let mut layout = brw.layout()?;
     // Before anything is done: a client that has not the right room gets nothing.
-    let mds = match brw.short {
-        true => (0, 0),
-        false => brw.mds(req.rpc, &layout)?,
-    };
+    if !brw.short {
+        brw.check_mds(req.rpc, &layout)?;
+    }
     let ours = brw.wants_ours();
     let scope = brw.scope(false);
     let held = lock::hold(req, state, &brw.body, &brw.fid, scope, ours, false)?;
@@ -95,7 +94,7 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     if brw.short {
         return reply_with(req, &brw, done, Some((&data, &layout)));
     }
-    let (first, count) = mds;
+    let (first, count) = brw.begin(req.rpc, &layout)?;
     let shared = data.share(&layout, count)?;
     match req.rpc.bulk_put(portal::OST_BULK, first, shared.given) {
         Ok(()) => data.sent(shared.pages),

@@ -111,7 +111,7 @@ fn fetch(req: &mut Request<'_>, brw: &Brw, layout: &Layout, data: &mut Data) -> 
         let inline = inline.get(..brw.total).ok_or(EPROTO)?;
         return data.copy_in(layout, inline);
     }
-    let (first, _) = brw.mds(req.rpc, layout)?;
+    let (first, _) = brw.begin(req.rpc, layout)?;
     let sinks = data.take_sinks(layout)?;
     let filled = req.rpc.bulk_get(portal::OST_BULK, first, sinks)?;
     data.fill(filled)
@@ -239,7 +239,7 @@ pub(crate) fn serve(ofd: &Ofd, req: &mut Request<'_>) -> Result<Served> {
     let kind = brw.cksum()?;
     let layout = brw.layout()?;
     if !brw.short {
-        brw.mds(req.rpc, &layout)?;
+        brw.check_mds(req.rpc, &layout)?;
     }
     let ours = brw.wants_ours();
     let scope = brw.scope(true);

@@ -200,27 +200,39 @@ impl Export {
         self.rpc_count.load(Relaxed)
     }
 
-    /// Enters a request that arrived. If it is a resend of one that is still here, that one is
-    /// returned, and the new one is to be dropped (spec `ptlrpc.md` §9.1 step 9).
+    /// Enters a request that arrived. False if it is a resend of one that is still here and takes
+    /// over its place: the new one is to be dropped (spec `ptlrpc.md` §9.1 step 9).
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn enter(&self, xid: u64, shared: &Arc<Shared>) -> Result<Option<Arc<Shared>>> {
+    pub(crate) fn enter(&self, xid: u64, shared: &Arc<Shared>) -> Result<bool> {
         let node = RBTreeNode::new(xid, shared.clone(), GFP_KERNEL)?;
         let mut inner = self.inner.lock();
-        if let Some(old) = inner.rpcs.get(&xid) {
-            let old = old.clone();
-            drop(inner);
-            return Ok(Some(old));
+        if inner
+            .rpcs
+            .get(&xid)
+            .is_some_and(|old| old.take_over(shared))
+        {
+            return Ok(false);
         }
-        inner.rpcs.insert(node);
-        self.rpc_count.add(1, Relaxed);
-        Ok(None)
+        let before = inner.rpcs.insert(node);
+        drop(inner);
+        if before.is_none() {
+            self.rpc_count.add(1, Relaxed);
+        }
+        Ok(true)
     }
 
     /// The request is done with.
-    pub(crate) fn leave(&self, xid: u64) {
-        let gone = self.inner.lock().rpcs.remove_node(&xid);
+    pub(crate) fn leave(&self, xid: u64, shared: &Arc<Shared>) {
+        let mut inner = self.inner.lock();
+        // A resend may have its place.
+        let ours = inner.rpcs.get(&xid).is_some_and(|s| Arc::ptr_eq(s, shared));
+        let gone = match ours {
+            true => inner.rpcs.remove_node(&xid),
+            false => None,
+        };
+        drop(inner);
         if gone.is_some() {
             self.rpc_count.fetch_sub(1, Relaxed);
         }

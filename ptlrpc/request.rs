@@ -27,8 +27,20 @@ pub struct Peer {
     pub self_nid: Nid,
 }
 
+/// Where a client waits for what it has asked for.
+#[derive(Clone, Copy)]
+struct Places {
+    /// The reply.
+    reply: u64,
+    /// `pb_mbits`: its bulk buffers.
+    bulk: u64,
+    /// Something goes there already: a resend is a request of its own.
+    fixed: bool,
+}
+
 /// What of a request others may change or need while a thread works on it: a resend of it moves
 /// the deadline and the match bits, the early-reply thread reads them.
+#[pin_data]
 pub struct Shared {
     /// The node.
     pub(crate) node: Arc<Node>,
@@ -48,10 +60,8 @@ pub struct Shared {
     pub(crate) conn_cnt: u32,
     /// When the client gives up, nanoseconds of the monotonic clock.
     deadline: Atomic<u64>,
-    /// Where the client waits for the reply.
-    reply_mbits: Atomic<u64>,
-    /// `pb_mbits`: where the client's bulk buffers are.
-    bulk_mbits: Atomic<u64>,
+    #[pin]
+    places: SpinLock<Places>,
     /// The final reply was sent, or none will be.
     done: Atomic<bool>,
     /// Under which key the early replies' thread watches it; a serial number of zero: not.
@@ -87,18 +97,32 @@ impl Shared {
 
     /// Match bits of the reply.
     pub(crate) fn reply_mbits(&self) -> u64 {
-        self.reply_mbits.load(Relaxed)
+        self.places.lock().reply
     }
 
-    /// A resend of the request came: it is answered there, and by then.
-    pub(crate) fn take_over(&self, newer: &Shared) {
-        self.reply_mbits.store(newer.reply_mbits(), Relaxed);
-        self.bulk_mbits
-            .store(newer.bulk_mbits.load(Relaxed), Relaxed);
+    /// Data or the reply go out now; where to.
+    fn fix(&self) -> Places {
+        let mut places = self.places.lock();
+        places.fixed = true;
+        *places
+    }
+
+    /// A resend of the request came: it is answered there, and by then. False if that is too late:
+    /// the client has taken away what it had where the answer goes, and would get half of it.
+    pub(crate) fn take_over(&self, newer: &Shared) -> bool {
+        let to = *newer.places.lock();
+        {
+            let mut places = self.places.lock();
+            if places.fixed {
+                return false;
+            }
+            *places = to;
+        }
         let d = newer.deadline_nanos();
         if d > self.deadline_nanos() {
             self.set_deadline(d);
         }
+        true
     }
 }
 
@@ -159,8 +183,13 @@ impl ServerRequest {
         } else {
             xid
         };
-        let shared = Arc::new(
-            Shared {
+        let places = Places {
+            reply: reply_mbits,
+            bulk: if mbits != 0 { mbits } else { xid },
+            fixed: false,
+        };
+        let shared = Arc::pin_init(
+            pin_init!(Shared {
                 node: node.clone(),
                 service: service.clone(),
                 peer,
@@ -170,12 +199,11 @@ impl ServerRequest {
                 at_support,
                 conn_cnt: body.pb_conn_cnt.get(),
                 deadline: Atomic::<u64>::new(deadline.as_nanos()),
-                reply_mbits: Atomic::<u64>::new(reply_mbits),
-                bulk_mbits: Atomic::<u64>::new(if mbits != 0 { mbits } else { xid }),
+                places <- new_spinlock!(places),
                 done: Atomic::<bool>::new(false),
                 watch_deadline: Atomic::<u64>::new(0),
                 watch_serial: Atomic::<u64>::new(0),
-            },
+            }),
             GFP_KERNEL,
         )?;
         Ok(KBox::new(
@@ -324,19 +352,32 @@ impl ServerRequest {
     /// # Errors
     /// `EPROTO`: `max` is no power of two.
     pub fn bulk_match(&self, max: u64) -> Result<(u64, usize)> {
+        let last = self.shared.places.lock().bulk;
+        Self::buffers_before(last, max)
+    }
+
+    /// The same for a transfer that begins now: from here on a resend, which has other buffers, is
+    /// a request of its own.
+    ///
+    /// # Errors
+    /// As [`ServerRequest::bulk_match`].
+    pub fn bulk_begin(&self, max: u64) -> Result<(u64, usize)> {
+        Self::buffers_before(self.shared.fix().bulk, max)
+    }
+
+    fn buffers_before(last: u64, max: u64) -> Result<(u64, usize)> {
         if !max.is_power_of_two() || max > crate::ids::XID_STEP {
             return Err(EPROTO);
         }
-        let last = self.shared.bulk_mbits.load(Relaxed);
         let first = last & !(max - 1);
         Ok((first, usize::try_from(last - first)? + 1))
     }
 
-    /// Enters it into its export's list; `false`: it is a resend of one that is there already.
+    /// Enters it into its export's list; `false`: it is a resend of one that is there already, and
+    /// will be answered as the resend wants it.
     pub(crate) fn enter(&mut self) -> Result<bool> {
         if let Some(e) = &self.export {
-            if let Some(old) = e.enter(self.shared.xid, &self.shared)? {
-                old.take_over(&self.shared);
+            if !e.enter(self.shared.xid, &self.shared)? {
                 return Ok(false);
             }
             self.entered = true;
@@ -347,7 +388,7 @@ impl ServerRequest {
     fn leave(&mut self) {
         if self.entered {
             if let Some(e) = &self.export {
-                e.leave(self.shared.xid);
+                e.leave(self.shared.xid, &self.shared);
             }
             self.entered = false;
         }
@@ -408,13 +449,14 @@ impl ServerRequest {
             }
         });
         s.done.store(true, Relaxed);
+        let place = s.fix().reply;
         let offset = if s.at_support { EARLY_SIZE } else { 0 };
         let sent = fill.and_then(|()| {
             crate::net::put(
                 &s.node,
                 &s.peer,
                 s.service.config().reply_portal,
-                s.reply_mbits(),
+                place,
                 offset,
                 m,
             )
