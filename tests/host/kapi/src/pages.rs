@@ -5,20 +5,47 @@
 
 use crate::error::{code::*, Result};
 use crate::sync::Arc;
+use memmap2::MmapOptions;
 use std::sync::{Arc as StdArc, Mutex, PoisonError};
 
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
 
-type Bytes = Box<[u8; PAGE_SIZE]>;
+/// Memory of a page. Pages that nobody uses are kept for the next.
+type Bytes = &'static mut [u8; PAGE_SIZE];
 
-/// Pages that nobody uses are kept for the next: memory that is mapped already. So many at most.
-const SPARE_MAX: usize = 16 << 10;
+/// Pages come from the kernel so many at once, and mapped: to have each mapped when it is touched
+/// first takes far longer than to fill it.
+const SLAB: usize = 256;
 
 static SPARE: Mutex<Vec<Bytes>> = Mutex::new(Vec::new());
 
 fn spare() -> std::sync::MutexGuard<'static, Vec<Bytes>> {
     SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A page with whatever is in it.
+fn take() -> Bytes {
+    let mut all = spare();
+    if let Some(b) = all.pop() {
+        return b;
+    }
+    let slab: &mut [u8] = match MmapOptions::new()
+        .len(SLAB * PAGE_SIZE)
+        .populate()
+        .map_anon()
+    {
+        Ok(m) => &mut Box::leak(Box::new(m))[..],
+        // The allocator's last word is the end of the process.
+        Err(_) => vec![0; PAGE_SIZE].leak(),
+    };
+    let mut new = slab
+        .chunks_exact_mut(PAGE_SIZE)
+        .filter_map(|c| c.first_chunk_mut());
+    let first = new.next();
+    all.extend(new);
+    drop(all);
+    first.unwrap_or_else(|| Box::leak(Box::new([0; PAGE_SIZE])))
 }
 
 /// The memory of a page.
@@ -35,7 +62,7 @@ impl Frame {
 
 impl Clone for Frame {
     fn clone(&self) -> Self {
-        let mut new = spare().pop().unwrap_or_else(|| Box::new([0; PAGE_SIZE]));
+        let new = take();
         new.copy_from_slice(self.bytes());
         Frame(Some(new))
     }
@@ -43,10 +70,7 @@ impl Clone for Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        let mut all = spare();
-        if all.len() < SPARE_MAX {
-            all.extend(self.0.take());
-        }
+        spare().extend(self.0.take());
     }
 }
 
@@ -58,14 +82,8 @@ pub struct Page(StdArc<Frame>);
 impl Page {
     /// A page of zeros.
     pub fn new() -> Page {
-        let used = spare().pop();
-        let bytes = match used {
-            Some(mut b) => {
-                b.fill(0);
-                b
-            }
-            None => Box::new([0; PAGE_SIZE]),
-        };
+        let bytes = take();
+        bytes.fill(0);
         Page(StdArc::new(Frame(Some(bytes))))
     }
     /// What is in it.
@@ -74,9 +92,7 @@ impl Page {
     }
     /// The same, to be changed: a copy, if somebody else has the page too.
     pub fn bytes_mut(&mut self) -> &mut [u8; PAGE_SIZE] {
-        StdArc::make_mut(&mut self.0)
-            .0
-            .get_or_insert_with(|| Box::new([0; PAGE_SIZE]))
+        StdArc::make_mut(&mut self.0).0.get_or_insert_with(take)
     }
 }
 
