@@ -11,6 +11,7 @@ pub mod lnet;
 pub mod mke2fs;
 pub mod mounting;
 pub mod obd;
+pub mod offline;
 pub mod options;
 pub mod params;
 pub mod target;
