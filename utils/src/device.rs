@@ -3,6 +3,7 @@
 //! The block device or file below a target.
 
 use crate::failure::fail;
+use crate::offline::ext4::{Fs, INCOMPAT_DIRDATA};
 use crate::target::Target;
 use anyhow::{Context, Result};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -166,8 +167,23 @@ pub fn content(path: &str) -> Result<Content> {
     })
 }
 
+/// Refuses a file system with FIDs in directory entries, which stock ext4 does not mount.
+fn check_dirdata(path: &str) -> Result<()> {
+    let has = |f: File| Fs::open(&f).is_ok_and(|fs| fs.incompat() & INCOMPAT_DIRDATA != 0);
+    if File::open(path).is_ok_and(has) {
+        return Err(fail(
+            libc::EINVAL,
+            format!(
+                "{path} has the feature dirdata: run 'tunefs.lustre --strip-dirdata {path}' first"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// The target on a device.
 pub fn target(path: &str) -> Result<Target> {
+    check_dirdata(path)?;
     match content(path)? {
         Content::Target(t) => Ok(*t),
         Content::Other | Content::Ext4 | Content::OldTarget => Err(fail(

@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 pub mod dir;
 pub mod ext4;
 pub mod fsck;
+pub mod strip;
 pub mod xattr;
 
 /// Why something could not be read.

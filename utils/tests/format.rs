@@ -2,6 +2,7 @@
 
 //! The tools as an administrator runs them, on files.
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -195,4 +196,33 @@ fn what_is_no_target() {
     }
     let (rc, _, err) = run(MOUNT, &["/no/such/device", "/tmp"]);
     assert_eq!(rc, 2, "{err}");
+}
+
+/// A file system that carries `dirdata` is refused with what to do, which works.
+#[test]
+fn dirdata() {
+    let i = Image::new("dirdata");
+    let (rc, _, err) = run(MKFS, &[OST, &[i.path()]].concat());
+    assert_eq!(rc, 0, "{err}");
+    let f = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&i.0)
+        .unwrap();
+    let mut byte = [0];
+    f.read_exact_at(&mut byte, 1024 + 0x61).unwrap();
+    f.write_all_at(&[byte[0] | 0x10], 1024 + 0x61).unwrap();
+    let (rc, _, err) = run(MOUNT, &[i.path(), "/mnt"]);
+    assert_eq!(rc, libc::EINVAL, "{err}");
+    assert!(err.contains("run 'tunefs.lustre --strip-dirdata"), "{err}");
+    let (rc, out, err) = run(TUNEFS, &["--strip-dirdata", i.path()]);
+    assert_eq!(rc, 0, "{err}");
+    assert!(out.contains("dirdata removed"), "{out}");
+    assert_clean(&i);
+    let (rc, out, _) = run(TUNEFS, &["--strip-dirdata", i.path()]);
+    assert!(rc == 0 && out.contains("does not have"), "{out}");
+    let (rc, out, _) = run(env!("CARGO_BIN_EXE_lustre-fsck"), &["-n", i.path()]);
+    assert!(rc == 0 && out.contains(" 0 problems"), "{out}");
+    let (rc, _, _) = run(env!("CARGO_BIN_EXE_lustre-fsck"), &["/dev/null"]);
+    assert_eq!(rc, 8);
 }

@@ -6,7 +6,9 @@ use anyhow::Result;
 use clap::Parser;
 use lustre_utils::device;
 use lustre_utils::failure::{fail, finish};
+use lustre_utils::offline::{strip, Error};
 use lustre_utils::options::{self, Common};
+use std::fs::OpenOptions;
 use std::process::ExitCode;
 use wire::disk::mountdata::LddFlags;
 
@@ -28,13 +30,40 @@ struct Cli {
     /// Does not use the cached copies of the configuration logs
     #[arg(short = 'l', long, conflicts_with = "writeconf")]
     nolocallogs: bool,
+    /// Takes the FIDs out of directory entries and removes the ext4 feature dirdata, which stock ext4
+    /// refuses. A run that was cut short is continued by the next. Changes nothing else
+    #[arg(long, conflicts_with_all = [
+        "erase_params", "erase_param", "writeconf", "nolocallogs", "mgs", "nomgs", "fsname", "index",
+        "mgsnode", "failnode", "servicenode", "param", "mountfsoptions", "network", "comment", "dryrun",
+    ])]
+    strip_dirdata: bool,
     /// A block device or a file
     device: String,
+}
+
+fn strip_dirdata(dev: &str) -> Result<()> {
+    device::check_unused(dev)?;
+    let disk = OpenOptions::new().read(true).write(true).open(dev)?;
+    let done = strip::strip(&disk).map_err(|e| match e {
+        Error::Io(e) => e.into(),
+        Error::Bad(why) => fail(libc::EINVAL, format!("{dev}: {why}")),
+    })?;
+    match done {
+        None => println!("{dev}: does not have the feature dirdata"),
+        Some(d) => println!(
+            "{dev}: dirdata removed: {} directories, {} blocks changed",
+            d.dirs, d.blocks
+        ),
+    }
+    Ok(())
 }
 
 fn run(cli: &Cli) -> Result<()> {
     let dev = &cli.device;
     device::check(dev)?;
+    if cli.strip_dirdata {
+        return strip_dirdata(dev);
+    }
     let before = device::target(dev)?;
     let mut t = before.clone();
     if !cli.common.quiet {

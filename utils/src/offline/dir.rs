@@ -75,9 +75,13 @@ pub fn entries(block: &[u8]) -> Result<Vec<Entry<'_>>> {
             if e.flags & LUFID != 0 {
                 let data = body.get(8 + name_len + 1..).unwrap_or(&[]);
                 let n = data.first().map_or(0, |n| usize::from(*n));
-                let fid = data.get(1..).and_then(|d| LuFidBe::read_from_prefix(d).ok());
+                let fid = data
+                    .get(1..)
+                    .and_then(|d| LuFidBe::read_from_prefix(d).ok());
                 match fid {
-                    Some((f, _)) if n > 16 && n % 16 == 1 && n <= data.len() => e.fid = Some(f.get()),
+                    Some((f, _)) if n > 16 && n % 16 == 1 && n <= data.len() => {
+                        e.fid = Some(f.get())
+                    }
                     _ => return bad(format!("the entry at {at} has damaged data")),
                 }
             }

@@ -15,7 +15,8 @@ const RO_COMPAT_GDT_CSUM: u32 = 0x10;
 /// Feature with checksums of metadata.
 pub const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 /// filetype, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, dirdata, csum_seed, large_dir, recover.
-const INCOMPAT_READ: u32 = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000;
+const INCOMPAT_READ: u32 =
+    0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x1000 | 0x2000 | 0x4000;
 const BG_INODE_UNINIT: u16 = 1;
 const EXTENTS_FL: u32 = 0x8_0000;
 /// The directory has an index.
@@ -145,7 +146,11 @@ impl<'d> Fs<'d> {
             blocks_per_group: le32(&sb, 0x20),
             inodes_per_group: le32(&sb, 0x28),
             inode_size: usize::from(le16(&sb, 0x58)),
-            desc_size: if wide { usize::from(le16(&sb, 0xfe)) } else { 32 },
+            desc_size: if wide {
+                usize::from(le16(&sb, 0xfe))
+            } else {
+                32
+            },
             groups: 0,
             sb,
         };
@@ -171,11 +176,16 @@ impl<'d> Fs<'d> {
         let groups = (self.blocks - self.first_data).div_ceil(u64::from(self.blocks_per_group));
         let by_inodes = self.inodes.div_ceil(self.inodes_per_group);
         if groups != u64::from(by_inodes) {
-            return bad("blocks and inodes in the superblock do not give the same number of groups");
+            return bad(
+                "blocks and inodes in the superblock do not give the same number of groups",
+            );
         }
         // A device that is shorter than its superblock says is damaged; so memory is bounded by the device.
         let mut last = [0];
-        self.disk.read((self.blocks - 1).saturating_mul(self.block_size as u64), &mut last)?;
+        self.disk.read(
+            (self.blocks - 1).saturating_mul(self.block_size as u64),
+            &mut last,
+        )?;
         self.groups = by_inodes;
         Ok(self)
     }
@@ -264,7 +274,11 @@ impl<'d> Fs<'d> {
     }
 
     fn wide(&self, desc: &[u8], lo: usize, hi: usize) -> u64 {
-        let high = if self.desc_size >= 64 { le32(desc, hi) } else { 0 };
+        let high = if self.desc_size >= 64 {
+            le32(desc, hi)
+        } else {
+            0
+        };
         u64::from(le32(desc, lo)) | u64::from(high) << 32
     }
 
@@ -278,24 +292,34 @@ impl<'d> Fs<'d> {
         let map = self.block(self.wide(&d, 4, 0x24))?;
         let first = group * self.inodes_per_group + 1;
         Ok((0..self.inodes_per_group)
-            .filter(|i| map.get(*i as usize / 8).is_some_and(|b| b >> (i % 8) & 1 != 0))
+            .filter(|i| {
+                map.get(*i as usize / 8)
+                    .is_some_and(|b| b >> (i % 8) & 1 != 0)
+            })
             .filter_map(|i| first.checked_add(i))
             .filter(|i| *i <= self.inodes)
             .collect())
     }
 
-    /// An inode.
-    pub fn inode(&self, ino: u32) -> Result<Inode> {
+    /// Byte offset of an inode.
+    pub fn inode_at(&self, ino: u32) -> Result<u64> {
         if ino == 0 || ino > self.inodes {
             return bad(format!("there is no inode {ino}"));
         }
         let d = self.desc((ino - 1) / self.inodes_per_group)?;
         let table = self.wide(&d, 8, 0x28);
         if table == 0 || table >= self.blocks {
-            return bad(format!("the inode table of inode {ino} is not in the file system"));
+            return bad(format!(
+                "the inode table of inode {ino} is not in the file system"
+            ));
         }
-        let at = table * self.block_size as u64
-            + u64::from((ino - 1) % self.inodes_per_group) * self.inode_size as u64;
+        let nth = u64::from((ino - 1) % self.inodes_per_group);
+        Ok(table * self.block_size as u64 + nth * self.inode_size as u64)
+    }
+
+    /// An inode.
+    pub fn inode(&self, ino: u32) -> Result<Inode> {
+        let at = self.inode_at(ino)?;
         let mut raw = vec![0; self.inode_size];
         self.disk.read(at, &mut raw)?;
         Ok(Inode { ino, raw })
@@ -343,7 +367,11 @@ impl<'d> Fs<'d> {
 
     fn extent(&self, node: Vec<u8>, n: u32, depth: Option<u16>) -> Result<Option<u64>> {
         let (magic, count, d) = (le16(&node, 0), usize::from(le16(&node, 2)), le16(&node, 6));
-        if magic != 0xf30a || d > 5 || depth.is_some_and(|want| want != d) || (count + 1) * 12 > node.len() {
+        if magic != 0xf30a
+            || d > 5
+            || depth.is_some_and(|want| want != d)
+            || (count + 1) * 12 > node.len()
+        {
             return bad("a damaged tree of extents");
         }
         let entry = |i: usize| &node[12 + i * 12..];
@@ -361,7 +389,11 @@ impl<'d> Fs<'d> {
             return self.extent(self.block(child)?, n, Some(d - 1));
         }
         let len = le16(e, 4);
-        let (len, unwritten) = if len > 0x8000 { (len - 0x8000, true) } else { (len, false) };
+        let (len, unwritten) = if len > 0x8000 {
+            (len - 0x8000, true)
+        } else {
+            (len, false)
+        };
         let off = n - le32(e, 0);
         if off >= u32::from(len) || unwritten {
             return Ok(None);

@@ -56,11 +56,13 @@ impl Rec {
     }
 
     fn is_agent(&self) -> bool {
-        self.lma.is_some_and(|l| l.incompat.contains(LmaIncompat::AGENT))
+        self.lma
+            .is_some_and(|l| l.incompat.contains(LmaIncompat::AGENT))
     }
 
     fn has_remote_parent(&self) -> bool {
-        self.lma.is_some_and(|l| l.incompat.contains(LmaIncompat::REMOTE_PARENT))
+        self.lma
+            .is_some_and(|l| l.incompat.contains(LmaIncompat::REMOTE_PARENT))
     }
 }
 
@@ -193,7 +195,10 @@ impl Check<'_, '_> {
     fn by_link(&self, ino: u32) -> Option<(u32, String)> {
         let inode = self.fs.inode(ino).ok()?;
         let t = xattr::trusted(self.fs, &inode).ok()?;
-        let link = LinkEa::parse(t.get(XATTR_NAME_LINK)?).ok()?.links().next()?;
+        let link = LinkEa::parse(t.get(XATTR_NAME_LINK)?)
+            .ok()?
+            .links()
+            .next()?;
         let parent = self.fids.get(&link.parent)?;
         Some((*parent, link.name.escape_ascii().to_string()))
     }
@@ -205,7 +210,10 @@ impl Check<'_, '_> {
             let of = |e: &&dir::Entry<'_>| e.ino == ino && e.name != b"." && e.name != b"..";
             if found.is_none() {
                 let all = dir::entries(b)?;
-                found = all.iter().find(of).map(|e| e.name.escape_ascii().to_string());
+                found = all
+                    .iter()
+                    .find(of)
+                    .map(|e| e.name.escape_ascii().to_string());
             }
             Ok(())
         })
@@ -246,7 +254,8 @@ impl Check<'_, '_> {
             } else if links != names {
                 found.push(format!("has {links} links, should have {names}"));
             }
-            if !r.has_remote_parent() && special == 0 && r.link_records != r.link_hits && !r.broken {
+            if !r.has_remote_parent() && special == 0 && r.link_records != r.link_hits && !r.broken
+            {
                 found.push(format!(
                     "linkEA has {} links, {} of them with a name",
                     r.link_records, r.link_hits
@@ -264,6 +273,8 @@ impl Check<'_, '_> {
 
     /// Whether this target finds an object of this FID below `O/`.
     fn in_hierarchy(lma: &Lma) -> bool {
-        lma.compat.contains(LmaCompat::FID_ON_OST) || lma.fid.is_last_id() || lma.fid.seq == seq::LLOG
+        lma.compat.contains(LmaCompat::FID_ON_OST)
+            || lma.fid.is_last_id()
+            || lma.fid.seq == seq::LLOG
     }
 }

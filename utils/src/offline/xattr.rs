@@ -21,7 +21,10 @@ impl Trusted {
     pub fn get(&self, name: &std::ffi::CStr) -> Option<&[u8]> {
         let name = name.to_bytes();
         let name = name.strip_prefix(b"trusted.").unwrap_or(name);
-        self.all.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice())
+        self.all
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_slice())
     }
 }
 
@@ -29,7 +32,11 @@ impl Trusted {
 pub fn trusted(fs: &Fs<'_>, inode: &Inode) -> Result<Trusted> {
     let mut t = Trusted::default();
     let at = 128 + inode.extra_size();
-    if inode.raw.len() > 128 && at % 4 == 0 && at + 4 <= inode.raw.len() && le32(&inode.raw, at) == MAGIC {
+    if inode.raw.len() > 128
+        && at % 4 == 0
+        && at + 4 <= inode.raw.len()
+        && le32(&inode.raw, at) == MAGIC
+    {
         let area = &inode.raw[at + 4..];
         entries(fs, area, 0, &mut t)?;
     }
@@ -53,7 +60,11 @@ fn entries(fs: &Fs<'_>, area: &[u8], mut at: usize, t: &mut Trusted) -> Result<(
             return bad("the name of an xattr is cut");
         };
         if head[1] == TRUSTED {
-            let (off, inum, size) = (usize::from(le16(head, 2)), le32(head, 4), le32(head, 8) as usize);
+            let (off, inum, size) = (
+                usize::from(le16(head, 2)),
+                le32(head, 4),
+                le32(head, 8) as usize,
+            );
             let value = if inum != 0 {
                 value_inode(fs, inum, size)?
             } else {

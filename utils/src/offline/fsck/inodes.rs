@@ -10,7 +10,9 @@ use wire::disk::linkea::{LinkEa, XATTR_NAME_LINK};
 use wire::disk::lma::{LmaCompat, LmaIncompat, LustreMdtAttrs, XATTR_NAME_LMA};
 use wire::fid::{oid, seq, Fid};
 use wire::lmv::{LmvMdsMdV1, XATTR_NAME_LMV};
-use wire::lov::{Component, LcmeFlags, LovMd, LovOstData, LovPattern, Plain, XATTR_NAME_LOV};
+use wire::lov::{
+    Component, LcmeFlags, LovMd, LovOstData, LovPattern, Plain, LOV_MIN_STRIPE_SIZE, XATTR_NAME_LOV,
+};
 
 /// Below this, ext4's own but for the root.
 const FIRST_INO: u32 = 11;
@@ -103,7 +105,10 @@ impl Check<'_, '_> {
             if LmvMdsMdV1::parse(bytes).is_err() {
                 self.problem(ino, "trusted.lmv is damaged");
             } else if !lma.incompat.contains(LmaIncompat::STRIPED) {
-                self.problem(ino, "has trusted.lmv, but its LMA does not say that it is striped");
+                self.problem(
+                    ino,
+                    "has trusted.lmv, but its LMA does not say that it is striped",
+                );
             }
         }
         Ok(())
@@ -113,13 +118,19 @@ impl Check<'_, '_> {
     fn identity(&mut self, inode: &Inode, lma: &Lma) {
         let (ino, fid) = (inode.ino, lma.fid);
         if ino == ROOT_INO && fid != Fid::local(oid::OSD_ROOT) {
-            self.problem(ino, format!("should have the FID {}", Fid::local(oid::OSD_ROOT)));
+            self.problem(
+                ino,
+                format!("should have the FID {}", Fid::local(oid::OSD_ROOT)),
+            );
         }
         if !fid.is_sane() {
             self.problem(ino, "its FID cannot be");
         } else if fid.is_igif() && fid != Fid::igif(ino, inode.generation()) {
             let want = Fid::igif(ino, inode.generation());
-            self.problem(ino, format!("its FID is that of another inode, should be {want}"));
+            self.problem(
+                ino,
+                format!("its FID is that of another inode, should be {want}"),
+            );
         }
         if lma.compat.contains(LmaCompat::FID_ON_OST)
             && !lma.compat.contains(LmaCompat::NOT_IN_OI)
@@ -149,7 +160,10 @@ impl Check<'_, '_> {
     fn parent(&mut self, ino: u32, bytes: &[u8]) {
         match FilterFid::parse(bytes) {
             Ok(ff) if ff.parent().is_zero() || ff.parent().is_namespace_visible() => {}
-            Ok(ff) => self.problem(ino, format!("trusted.fid: {} is no file's FID", ff.parent())),
+            Ok(ff) => self.problem(
+                ino,
+                format!("trusted.fid: {} is no file's FID", ff.parent()),
+            ),
             Err(e) => self.problem(ino, format!("trusted.fid of {} bytes: {e}", bytes.len())),
         }
     }
@@ -178,7 +192,10 @@ impl Check<'_, '_> {
                         self.problem(ino, "trusted.lov: a component without a number");
                     }
                     if let Ok(Component::Plain(p)) = c.blob(e) {
-                        self.plain(ino, lma, &p, e.flags().contains(LcmeFlags::INIT));
+                        // The size of an extension is in KiB, and it has no objects.
+                        if !e.flags().contains(LcmeFlags::EXTENSION) {
+                            self.plain(ino, lma, &p, e.flags().contains(LcmeFlags::INIT));
+                        }
                     }
                 }
             }
@@ -192,16 +209,27 @@ impl Check<'_, '_> {
         let bare = pattern.intersects(LovPattern::MDT | LovPattern::F_RELEASED);
         if instantiated && !bare && p.objects.len() != count {
             let n = p.objects.len();
-            self.problem(ino, format!("trusted.lov: {count} stripes, but {n} objects"));
+            self.problem(
+                ino,
+                format!("trusted.lov: {count} stripes, but {n} objects"),
+            );
         }
         if instantiated && p.md.lmm_oi.to_fid().ok() != Some(lma.fid) {
             self.problem(ino, "trusted.lov is that of another file");
         }
+        let size = p.md.lmm_stripe_size.get();
+        if instantiated && (size == 0 || size % LOV_MIN_STRIPE_SIZE != 0) {
+            self.problem(ino, format!("trusted.lov: stripes of {size} bytes"));
+        }
         let holes = pattern.contains(LovPattern::F_HOLE);
-        let wrong = |o: &&LovOstData| o.l_ost_idx.get() > 0xffdf || o.fid().map_or(true, |f| f.is_zero());
+        let wrong =
+            |o: &LovOstData| o.l_ost_idx.get() > 0xffdf || o.l_ost_oi.id() == 0 || o.fid().is_err();
         if instantiated && !holes {
-            if let Some(i) = p.objects.iter().position(|o| wrong(&o)) {
-                self.problem(ino, format!("trusted.lov: stripe {i} has no object that can be"));
+            if let Some(i) = p.objects.iter().position(wrong) {
+                self.problem(
+                    ino,
+                    format!("trusted.lov: stripe {i} has no object that can be"),
+                );
             }
         }
     }

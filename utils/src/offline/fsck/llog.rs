@@ -36,12 +36,18 @@ pub(super) fn check(fs: &Fs<'_>, inode: &Inode) -> Result<()> {
     let set: u32 = bitmap.iter().map(|b| b.count_ones()).sum();
     let count = crate::offline::le32(&first, 24);
     if set != count {
-        return bad(format!("the log counts {count} records, its bitmap has {set}"));
+        return bad(format!(
+            "the log counts {count} records, its bitmap has {set}"
+        ));
     }
     if chunk != LLOG_MIN_CHUNK_SIZE {
         return Ok(());
     }
-    let is_set = |i: u32| bitmap.get(i as usize / 8).is_some_and(|b| b >> (i % 8) & 1 != 0);
+    let is_set = |i: u32| {
+        bitmap
+            .get(i as usize / 8)
+            .is_some_and(|b| b >> (i % 8) & 1 != 0)
+    };
     let (mut found, mut at) = (1, chunk as u64);
     let blocks = u64::from(fs.file_blocks(inode)?) * fs.block_size as u64;
     while at < inode.size().min(blocks) {
@@ -50,7 +56,12 @@ pub(super) fn check(fs: &Fs<'_>, inode: &Inode) -> Result<()> {
             match rec {
                 Ok(r) if r.is_pad() => {}
                 Ok(r) => found += u32::from(is_set(r.index())),
-                Err(e) => return bad(format!("a record between {at} and {}: {e}", at + chunk as u64)),
+                Err(e) => {
+                    return bad(format!(
+                        "a record between {at} and {}: {e}",
+                        at + chunk as u64
+                    ))
+                }
             }
         }
         at += chunk as u64;

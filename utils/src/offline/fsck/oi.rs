@@ -50,13 +50,18 @@ impl Check<'_, '_> {
         }
         if count == 0 {
             while count < OSD_OI_FID_NR_MAX
-                && self.named(root, &format!("{}{count}", top::OI_PREFIX))?.is_some()
+                && self
+                    .named(root, &format!("{}{count}", top::OI_PREFIX))?
+                    .is_some()
             {
                 count += 1;
             }
         }
         if !count.is_power_of_two() {
-            self.problem(root.ino, format!("{count} files of the object index, no power of two"));
+            self.problem(
+                root.ino,
+                format!("{count} files of the object index, no power of two"),
+            );
             return Ok(());
         }
         for n in 0..count {
@@ -72,8 +77,10 @@ impl Check<'_, '_> {
     fn oi_file(&mut self, file: &Inode, n: u16, count: u16) -> Result<()> {
         let fs = self.fs;
         let r = iam::walk(fs, file, Some((OI_KEY_SIZE, OI_REC_SIZE)), |key, rec| {
-            let (Ok(key), Ok(rec)) = (LuFidBe::read_from_bytes(key), OsdInodeId::read_from_bytes(rec))
-            else {
+            let (Ok(key), Ok(rec)) = (
+                LuFidBe::read_from_bytes(key),
+                OsdInodeId::read_from_bytes(rec),
+            ) else {
                 return Ok(());
             };
             // A fresh index has a record of zeroes.
@@ -94,7 +101,10 @@ impl Check<'_, '_> {
             self.problem(file, format!("has {fid}, which should be in oi.16.{want}"));
         }
         let Some(r) = self.recs.get_mut(&ino) else {
-            self.problem(file, format!("has {fid} at inode {ino}, which is not in use"));
+            self.problem(
+                file,
+                format!("has {fid} at inode {ino}, which is not in use"),
+            );
             return;
         };
         let (is, own) = (r.generation, r.lma);
@@ -107,10 +117,16 @@ impl Check<'_, '_> {
         }
         match own {
             Some(l) if l.fid != fid => {
-                self.problem(file, format!("has {fid} at inode {ino}, which is {}", l.fid));
+                self.problem(
+                    file,
+                    format!("has {fid} at inode {ino}, which is {}", l.fid),
+                );
             }
             Some(l) if l.incompat.contains(LmaIncompat::AGENT) => {
-                self.problem(file, format!("has {fid} at inode {ino}, a stand-in of another MDT's"));
+                self.problem(
+                    file,
+                    format!("has {fid} at inode {ino}, a stand-in of another MDT's"),
+                );
             }
             // Without an LMA the mapping itself is good (spec 4.2).
             Some(_) | None => r.in_oi = true,

@@ -85,12 +85,17 @@ impl Check<'_, '_> {
         let label = self.fs.label();
         let head = label.len().checked_sub(suffix.len() + 1);
         let agrees = head.is_some_and(|n| {
-            label[..n] == *fsname && b"-:=+".contains(&label[n]) && label[n + 1..] == *suffix.as_bytes()
+            label[..n] == *fsname
+                && b"-:=+".contains(&label[n])
+                && label[n + 1..] == *suffix.as_bytes()
         });
         let name = format!("{}-{suffix}", String::from_utf8_lossy(fsname));
         if !agrees {
             let label = label.escape_ascii().to_string();
-            self.problem(file.ino, format!("the label is '{label}', mountdata says {name}"));
+            self.problem(
+                file.ino,
+                format!("the label is '{label}', mountdata says {name}"),
+            );
         }
         t.uuid = Some(format!("{name}_UUID"));
         Ok(t)
@@ -121,11 +126,17 @@ impl Check<'_, '_> {
         if target.uuid.as_ref().is_some_and(|u| u.as_bytes() != uuid) {
             let is = uuid.escape_ascii();
             let want = target.uuid.as_deref().unwrap_or("");
-            self.problem(file.ino, format!("last_rcvd is of {is}, should be of {want}"));
+            self.problem(
+                file.ino,
+                format!("last_rcvd is of {is}, should be of {want}"),
+            );
         }
         if target.uuid.is_some() && head.lsd_osd_index.get() != target.index {
             let (is, want) = (head.lsd_osd_index.get(), target.index);
-            self.problem(file.ino, format!("last_rcvd has the index {is}, should be {want}"));
+            self.problem(
+                file.ino,
+                format!("last_rcvd has the index {is}, should be {want}"),
+            );
         }
         let known = if target.flags.is_ost() {
             LrIncompat::OST_SUPPORTED
@@ -134,12 +145,21 @@ impl Check<'_, '_> {
         };
         if !(head.incompat() - known).is_empty() {
             let bits = (head.incompat() - known).bits();
-            self.problem(file.ino, format!("last_rcvd has unknown features {bits:#x}"));
+            self.problem(
+                file.ino,
+                format!("last_rcvd has unknown features {bits:#x}"),
+            );
         }
-        let (start, step) = (head.client_offset(0) as usize, usize::from(head.lsd_client_size.get()));
+        let (start, step) = (
+            head.client_offset(0) as usize,
+            usize::from(head.lsd_client_size.get()),
+        );
         let slots = bytes.get(start..).unwrap_or(&[]);
         if slots.len() / step > LR_MAX_CLIENTS as usize {
-            self.problem(file.ino, format!("last_rcvd has {} slots", slots.len() / step));
+            self.problem(
+                file.ino,
+                format!("last_rcvd has {} slots", slots.len() / step),
+            );
         }
         let mut generations = HashSet::new();
         for (i, slot) in slots.chunks(step).take(LR_MAX_CLIENTS as usize).enumerate() {
@@ -152,19 +172,27 @@ impl Check<'_, '_> {
             }
             let name = wire::text::get(&c.lcd_uuid);
             if name.len() == c.lcd_uuid.len() || !name.iter().all(u8::is_ascii_graphic) {
-                self.problem(file.ino, format!("slot {i} of last_rcvd has no UUID that can be"));
+                self.problem(
+                    file.ino,
+                    format!("slot {i} of last_rcvd has no UUID that can be"),
+                );
             }
             // The header may lag after a cut, its epoch may not.
             if c.last_transno() >> 32 > u64::from(head.lsd_start_epoch.get()) {
                 let (t, e) = (c.last_transno(), head.lsd_start_epoch.get());
                 self.problem(
                     file.ino,
-                    format!("slot {i} of last_rcvd has the transaction {t:#x}, but the epoch is {e}"),
+                    format!(
+                        "slot {i} of last_rcvd has the transaction {t:#x}, but the epoch is {e}"
+                    ),
                 );
             }
             let g = c.lcd_generation.get();
             if g != 0 && !generations.insert(g) {
-                self.problem(file.ino, format!("slot {i} of last_rcvd has a generation twice: {g}"));
+                self.problem(
+                    file.ino,
+                    format!("slot {i} of last_rcvd has a generation twice: {g}"),
+                );
             }
         }
         self.reply_data(root)
@@ -184,7 +212,10 @@ impl Check<'_, '_> {
                 let records = file.size().saturating_sub(bytes.len() as u64);
                 if records % v.reply_size() as u64 != 0 {
                     let size = file.size();
-                    self.problem(file.ino, format!("reply_data of {size} bytes ends in a record"));
+                    self.problem(
+                        file.ino,
+                        format!("reply_data of {size} bytes ends in a record"),
+                    );
                 }
             }
             _ => self.problem(file.ino, "reply_data has a damaged header"),
@@ -198,8 +229,12 @@ impl Check<'_, '_> {
             if let Some(f) = self.named(root, name)?.filter(|f| f.size() != 0) {
                 let r = self.fs.read(&f, 0, size_of::<LuSeqRange>());
                 let range = self.caught(f.ino, name, r)?;
-                let range = range.and_then(|b| LuSeqRange::read_from_bytes(&b).ok()).map(|r| r.get());
-                if range.is_none_or(|r| r.start > r.end) || f.size() != size_of::<LuSeqRange>() as u64 {
+                let range = range
+                    .and_then(|b| LuSeqRange::read_from_bytes(&b).ok())
+                    .map(|r| r.get());
+                if range.is_none_or(|r| r.start > r.end)
+                    || f.size() != size_of::<LuSeqRange>() as u64
+                {
                     self.problem(f.ino, format!("{name} is no range of sequences"));
                 }
             }
@@ -212,14 +247,21 @@ impl Check<'_, '_> {
         }
         for name in [top::LOV_OBJID, top::LOV_OBJSEQ] {
             if let Some(f) = self.named(root, name)?.filter(|f| f.size() % 8 != 0) {
-                self.problem(f.ino, format!("{name} of {} bytes ends in a number", f.size()));
+                self.problem(
+                    f.ino,
+                    format!("{name} of {} bytes ends in a number", f.size()),
+                );
             }
         }
         if let Some(d) = self.named(root, top::UPDATE_LOG_DIR)?.filter(Inode::is_dir) {
             let mut inos = Vec::new();
             let r = dir::blocks(self.fs, &d, |_, _, b| {
                 let all = dir::entries(b)?;
-                inos.extend(all.iter().filter(|e| e.name.starts_with(b"[")).map(|e| e.ino));
+                inos.extend(
+                    all.iter()
+                        .filter(|e| e.name.starts_with(b"["))
+                        .map(|e| e.ino),
+                );
                 Ok(())
             });
             self.caught(d.ino, "directory", r)?;
@@ -227,7 +269,11 @@ impl Check<'_, '_> {
                 self.log(ino)?;
             }
         }
-        let of = |r: &super::Rec| r.fid().filter(|_| r.kind == 1).map(|f| (f.seq, f.is_last_id()));
+        let of = |r: &super::Rec| {
+            r.fid()
+                .filter(|_| r.kind == 1)
+                .map(|f| (f.seq, f.is_last_id()))
+        };
         let own: Vec<(u32, u64)> = self
             .recs
             .iter()
@@ -269,7 +315,10 @@ impl Check<'_, '_> {
             };
             let start = key.first_chunk().map_or(0, |k| u64::from_be_bytes(*k));
             if range.start < range.end && range.start != start {
-                wrong.push(format!("fld: the range of {start:#x} begins with {:#x}", range.start));
+                wrong.push(format!(
+                    "fld: the range of {start:#x} begins with {:#x}",
+                    range.start
+                ));
             }
             Ok(())
         });
@@ -285,7 +334,10 @@ impl Check<'_, '_> {
             return Ok(());
         };
         if bytes.len() % CATID_SIZE != 0 {
-            self.problem(file.ino, format!("CATALOGS of {} bytes ends in an entry", bytes.len()));
+            self.problem(
+                file.ino,
+                format!("CATALOGS of {} bytes ends in an entry", bytes.len()),
+            );
         }
         for (i, e) in bytes.chunks_exact(CATID_SIZE).enumerate() {
             let Ok((id, _)) = LlogLogid::ref_from_prefix(e) else {
@@ -296,7 +348,10 @@ impl Check<'_, '_> {
             }
             match id.to_fid() {
                 Ok(fid) if self.has_log(fid) => {}
-                Ok(fid) => self.problem(file.ino, format!("the catalog of OST {i}, {fid}, is missing")),
+                Ok(fid) => self.problem(
+                    file.ino,
+                    format!("the catalog of OST {i}, {fid}, is missing"),
+                ),
                 Err(e) => self.problem(file.ino, format!("the catalog of OST {i}: {e}")),
             }
         }

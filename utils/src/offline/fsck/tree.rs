@@ -96,7 +96,10 @@ impl Check<'_, '_> {
                         b".." => {
                             dots[1] = true;
                             if e.ino != parent {
-                                self.problem(ino, format!("'..' is inode {}, should be {parent}", e.ino));
+                                self.problem(
+                                    ino,
+                                    format!("'..' is inode {}, should be {parent}", e.ino),
+                                );
                             }
                         }
                         _ => {
@@ -164,7 +167,10 @@ impl Check<'_, '_> {
             }
         }
         if e.kind != kind {
-            self.problem(dir, format!("'{name}' has type {}, its inode {kind}", e.kind));
+            self.problem(
+                dir,
+                format!("'{name}' has type {}, its inode {kind}", e.kind),
+            );
         }
         let Some(lma) = lma else {
             if !broken && !self.may_lack_lma(dir, role, e.name) {
@@ -172,8 +178,14 @@ impl Check<'_, '_> {
             }
             return Ok(());
         };
-        if let Some(fid) = e.fid.filter(|f| *f != lma.fid && *role != Role::RemoteParents) {
-            self.problem(dir, format!("'{name}' has the FID {fid}, its inode {}", lma.fid));
+        if let Some(fid) = e
+            .fid
+            .filter(|f| *f != lma.fid && *role != Role::RemoteParents)
+        {
+            self.problem(
+                dir,
+                format!("'{name}' has the FID {fid}, its inode {}", lma.fid),
+            );
         }
         match role {
             Role::Namespace => self.namespace(dir, e, lma.fid)?,
@@ -203,12 +215,17 @@ impl Check<'_, '_> {
                     && names::object_name(&fid).is_ok_and(|n| n.as_bytes() == e.name);
                 if !right {
                     let want = names::object_subdir(&fid, self.subdirs).ok();
-                    let want = want.zip(names::object_name(&fid).ok()).zip(names::seq_dir(fid.seq).ok());
+                    let want = want
+                        .zip(names::object_name(&fid).ok())
+                        .zip(names::seq_dir(fid.seq).ok());
                     let want = want.map_or_else(
                         || "elsewhere".into(),
                         |((d, n), s)| format!("O/{}/{}/{}", s.as_str(), d.as_str(), n.as_str()),
                     );
-                    self.problem(e.ino, format!("is at O/{s}/{d}/{name}, should be at {want}"));
+                    self.problem(
+                        e.ino,
+                        format!("is at O/{s}/{d}/{name}, should be at {want}"),
+                    );
                 }
                 if fid.seq != seq::LLOG && !lma.compat.contains(LmaCompat::FID_ON_OST) {
                     self.problem(e.ino, "its LMA does not say that it is an object of an OST");
@@ -241,7 +258,10 @@ impl Check<'_, '_> {
         let Some(parent) = self.recs.get(&dir).and_then(Rec::fid) else {
             return Ok(());
         };
-        let skip = self.recs.get(&e.ino).map_or(true, |r| r.broken || r.is_agent());
+        let skip = self
+            .recs
+            .get(&e.ino)
+            .map_or(true, |r| r.broken || r.is_agent());
         if skip || fid == Fid::OBF {
             return Ok(());
         }
@@ -262,9 +282,14 @@ impl Check<'_, '_> {
                 }
             }
             Some(Ok(ea)) if ea.overflow_time() != 0 => {}
-            Some(Ok(_)) => self.problem(e.ino, format!("linkEA lacks the name '{name}' in {parent}")),
+            Some(Ok(_)) => {
+                self.problem(e.ino, format!("linkEA lacks the name '{name}' in {parent}"))
+            }
             Some(Err(_)) => {}
-            None => self.problem(e.ino, format!("has no linkEA, should have '{name}' in {parent}")),
+            None => self.problem(
+                e.ino,
+                format!("has no linkEA, should have '{name}' in {parent}"),
+            ),
         }
         Ok(())
     }
@@ -294,7 +319,10 @@ impl Check<'_, '_> {
             match n.last_id {
                 Some(last) if last < n.highest => {
                     let high = n.highest;
-                    self.problem(n.dir, format!("LAST_ID is {last}, should be at least {high}"));
+                    self.problem(
+                        n.dir,
+                        format!("LAST_ID is {last}, should be at least {high}"),
+                    );
                 }
                 None if n.highest > 0 => self.problem(n.dir, "has objects, but no LAST_ID"),
                 _ => {}
@@ -302,11 +330,15 @@ impl Check<'_, '_> {
         }
         let agents = self.recs.iter().filter(|(_, r)| {
             let on = |l: super::Lma| l.incompat.contains(LmaIncompat::AGENT);
-            r.lma.is_some_and(|l| on(l) && l.compat.contains(LmaCompat::FID_ON_OST))
+            r.lma
+                .is_some_and(|l| on(l) && l.compat.contains(LmaCompat::FID_ON_OST))
         });
         let agents: Vec<u32> = agents.map(|(i, _)| *i).collect();
         for ino in agents {
-            self.problem(ino, "stands in for another MDT's object and is an object of an OST");
+            self.problem(
+                ino,
+                "stands in for another MDT's object and is an object of an OST",
+            );
         }
     }
 }
