@@ -77,7 +77,7 @@ impl Inode {
     }
     /// Bytes.
     pub fn size(&self) -> u64 {
-        u64::from(le32(&self.raw, 4)) | u64::from(le32(&self.raw, 0x6c)) << 32
+        u64::from(le32(&self.raw, 4)) | (u64::from(le32(&self.raw, 0x6c)) << 32)
     }
     /// Names.
     pub fn links(&self) -> u16 {
@@ -97,7 +97,7 @@ impl Inode {
     }
     /// The block of xattrs; 0: none.
     pub fn acl_block(&self) -> u64 {
-        u64::from(le32(&self.raw, 0x68)) | u64::from(le16(&self.raw, 0x76)) << 32
+        u64::from(le32(&self.raw, 0x68)) | (u64::from(le16(&self.raw, 0x76)) << 32)
     }
 }
 
@@ -140,7 +140,7 @@ impl<'d> Fs<'d> {
         let fs = Fs {
             disk,
             block_size,
-            blocks: u64::from(le32(&sb, 4)) | u64::from(hi) << 32,
+            blocks: u64::from(le32(&sb, 4)) | (u64::from(hi) << 32),
             inodes: le32(&sb, 0),
             first_data: u64::from(le32(&sb, 0x14)),
             blocks_per_group: le32(&sb, 0x20),
@@ -279,7 +279,7 @@ impl<'d> Fs<'d> {
         } else {
             0
         };
-        u64::from(le32(desc, lo)) | u64::from(high) << 32
+        u64::from(le32(desc, lo)) | (u64::from(high) << 32)
     }
 
     /// Numbers of the inodes of a group that are in use.
@@ -294,7 +294,7 @@ impl<'d> Fs<'d> {
         Ok((0..self.inodes_per_group)
             .filter(|i| {
                 map.get(*i as usize / 8)
-                    .is_some_and(|b| b >> (i % 8) & 1 != 0)
+                    .is_some_and(|b| (b >> (i % 8)) & 1 != 0)
             })
             .filter_map(|i| first.checked_add(i))
             .filter(|i| *i <= self.inodes)
@@ -385,7 +385,7 @@ impl<'d> Fs<'d> {
             return Ok(None);
         };
         if d > 0 {
-            let child = u64::from(le32(e, 4)) | u64::from(le16(e, 8)) << 32;
+            let child = u64::from(le32(e, 4)) | (u64::from(le16(e, 8)) << 32);
             return self.extent(self.block(child)?, n, Some(d - 1));
         }
         let len = le16(e, 4);
@@ -398,7 +398,7 @@ impl<'d> Fs<'d> {
         if off >= u32::from(len) || unwritten {
             return Ok(None);
         }
-        let p = (u64::from(le32(e, 8)) | u64::from(le16(e, 6)) << 32) + u64::from(off);
+        let p = (u64::from(le32(e, 8)) | (u64::from(le16(e, 6)) << 32)) + u64::from(off);
         Ok(Some(p))
     }
 

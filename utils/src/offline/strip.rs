@@ -158,7 +158,7 @@ impl Strip<'_> {
         if crc32c(!0, &old) != le32(&head, 16) || crc32c(!0, &new) != le32(&head, 20) {
             return Ok(());
         }
-        let block = u64::from(le32(&head, 8)) | u64::from(le32(&head, 12)) << 32;
+        let block = u64::from(le32(&head, 8)) | (u64::from(le32(&head, 12)) << 32);
         if block >= self.fs.blocks {
             return Ok(());
         }

@@ -61,7 +61,7 @@ impl Disk for Mem {
         let left = self.left.get();
         if left == 0 {
             for (i, s) in buf.chunks(512).enumerate() {
-                if self.torn.get() >> (i % 64) & 1 != 0 {
+                if (self.torn.get() >> (i % 64)) & 1 != 0 {
                     self.put(at + i * 512, s);
                 }
             }

@@ -46,7 +46,7 @@ pub(super) fn check(fs: &Fs<'_>, inode: &Inode) -> Result<()> {
     let is_set = |i: u32| {
         bitmap
             .get(i as usize / 8)
-            .is_some_and(|b| b >> (i % 8) & 1 != 0)
+            .is_some_and(|b| (b >> (i % 8)) & 1 != 0)
     };
     let (mut found, mut at) = (1, chunk as u64);
     let blocks = u64::from(fs.file_blocks(inode)?) * fs.block_size as u64;

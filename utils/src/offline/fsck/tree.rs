@@ -261,7 +261,7 @@ impl Check<'_, '_> {
         let skip = self
             .recs
             .get(&e.ino)
-            .map_or(true, |r| r.broken || r.is_agent());
+            .is_none_or(|r| r.broken || r.is_agent());
         if skip || fid == Fid::OBF {
             return Ok(());
         }
