@@ -349,5 +349,5 @@ fn next_leaf(b: &dyn Blocks, p: &mut Path) -> Result<Option<u32>> {
 }
 
 #[cfg(test)]
-#[path = "iam_tests.rs"]
+#[path = "../tests/host/osd-ldiskfs/src/iam_tests.rs"]
 mod tests;
