@@ -84,6 +84,8 @@ impl Change {
 /// A request in flight.
 struct Slot {
     link: KBox<Link>,
+    /// The connection that it went out on.
+    connection: u64,
     outcome: Option<Result<Answer>>,
 }
 
@@ -98,8 +100,8 @@ struct Shared {
     incoming: Chain,
     slots: [Option<Slot>; IN_FLIGHT],
     connected: bool,
-    /// The connection is another: what the OST had not committed is sent again.
-    again: bool,
+    /// Connections there were, this one included.
+    connections: u64,
     /// Set at a stop: all is to be sent by then.
     until: Option<Instant>,
 }
@@ -185,7 +187,7 @@ impl Changes {
                     incoming: Chain::new(),
                     slots: [const { None }; IN_FLIGHT],
                     connected: false,
-                    again: false,
+                    connections: 0,
                     until: None,
                 }),
                 work <- new_condvar!(),
@@ -279,7 +281,7 @@ impl Changes {
     pub(crate) fn connected(&self, is: bool) {
         let mut shared = self.shared.lock();
         shared.connected = is;
-        shared.again |= is;
+        shared.connections += u64::from(is);
         drop(shared);
         self.work.notify_all();
     }
@@ -325,6 +327,8 @@ pub(crate) struct Sender {
     old: KVec<Arc<ChangeLog>>,
     /// What was on the OST's disk at the latest look.
     committed: u64,
+    /// The connection at the latest look.
+    connection: u64,
 }
 
 impl Sender {
@@ -347,6 +351,7 @@ impl Sender {
             over: Chain::new(),
             old: changes.catalog.old()?,
             committed: 0,
+            connection: 0,
         })
     }
 
@@ -367,7 +372,9 @@ impl Sender {
             }
         }
         let mut left = 0u32;
-        for mut chain in [self.ready.take(), self.refused.take(), self.done.take()] {
+        let incoming = self.changes.shared.lock().incoming.take();
+        let chains = [self.ready.take(), self.refused.take(), self.done.take()];
+        for mut chain in chains.into_iter().chain([incoming]) {
             while let Some(l) = chain.pop() {
                 self.changes.forget(&l.change);
                 left += 1;
@@ -428,24 +435,26 @@ impl Sender {
                 }
                 false => Chain::new(),
             };
-            let again = core::mem::take(&mut shared.again);
+            let again = self.connection != shared.connections;
+            self.connection = shared.connections;
             (again, shared.connected, incoming)
         };
         self.ready.push_all(incoming);
         for slot in over.into_iter().flatten() {
             if let Some(outcome) = slot.outcome {
-                self.over(slot.link, outcome);
+                self.over(slot.link, slot.connection, outcome);
             }
         }
         let same = connected && !again;
         (again, if same { committed } else { self.committed })
     }
 
-    fn over(&mut self, mut link: KBox<Link>, outcome: Result<Answer>) {
+    fn over(&mut self, mut link: KBox<Link>, connection: u64, outcome: Result<Answer>) {
         let answer = match outcome {
-            Ok(a) => a,
-            // The connection: when it is there again, this is sent again.
-            Err(_) => return self.ready.push(link),
+            Ok(a) if connection == self.connection => a,
+            // The connection: when it is there again, this is sent again. What was said on an
+            // earlier one may be lost by now.
+            _ => return self.ready.push(link),
         };
         let gone = answer.status == ENOENT.to_errno();
         if answer.status < 0 && !gone {
@@ -465,7 +474,8 @@ impl Sender {
             }
             return self.refused.push(link);
         }
-        if gone || answer.transno == 0 {
+        // The news of a commit can be here before the answers that it is about.
+        if gone || answer.transno <= self.committed {
             return self.finish(link);
         }
         link.change.transno = answer.transno;
@@ -532,6 +542,7 @@ impl Sender {
         let free = {
             let mut shared = self.changes.shared.lock();
             let fid = link.change.fid;
+            let connection = shared.connections;
             let mut slots = shared.slots.iter();
             // Never two requests for one object at once.
             let busy = slots.any(|s| s.as_ref().is_some_and(|s| s.link.change.fid == fid));
@@ -541,6 +552,7 @@ impl Sender {
                     if let Some(slot) = shared.slots.get_mut(n) {
                         *slot = Some(Slot {
                             link,
+                            connection,
                             outcome: None,
                         });
                     }
@@ -574,7 +586,7 @@ impl Sender {
                 return true;
             }
         }
-        if answered || shared.again || (self.ready.is_empty() && more) {
+        if answered || shared.connections != self.connection || (self.ready.is_empty() && more) {
             return false;
         }
         let waiting = to_send || in_flight || !self.done.is_empty() || !self.refused.is_empty();
