@@ -77,6 +77,11 @@ fsck_target() {
 		tail -n 20 "$LOGS/e2fsck-$1-${2##*/}.log" >&2
 		return 1
 	}
+	on "$1" lustre-fsck -n "$2" >"$LOGS/lustre-fsck-$1-${2##*/}.log" 2>&1 || {
+		echo "lustre-fsck of $kind$4 on $1 is not content: $LOGS/lustre-fsck-$1-${2##*/}.log" >&2
+		tail -n 20 "$LOGS/lustre-fsck-$1-${2##*/}.log" >&2
+		return 1
+	}
 }
 
 mount_servers() { each_target mount_target targets; }
