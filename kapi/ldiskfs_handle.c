@@ -7,8 +7,8 @@
 /* Revoke records for the xattr blocks and tree blocks that one transaction may free. */
 #define REVOKE_CREDITS 256
 
-/* What ext4 wants to see left in a handle before it sets an xattr of len bytes. */
-static u32 xattr_credits(struct super_block *sb, u32 len, bool create)
+/* What ext4 wants to see left in a handle before it sets an xattr of len bytes, and what follows. */
+u32 ldiskfs_xattr_credits(struct super_block *sb, u32 len, bool create)
 {
 	u32 blocks, credits = 7 + EXT4_MAXQUOTAS_TRANS_BLOCKS(sb);
 
@@ -22,6 +22,9 @@ static u32 xattr_credits(struct super_block *sb, u32 len, bool create)
 		blocks = (XATTR_SIZE_MAX >> sb->s_blocksize_bits) + 1;
 		credits += 4 + 2 * blocks;
 	}
+	/* It may be made and dropped again. */
+	if (ldiskfs_is_large_value(sb, len))
+		credits += ldiskfs_free_credits(sb, len);
 	/* A shared xattr block that has to be cloned takes its values along. */
 	return credits + 2;
 }
@@ -41,9 +44,9 @@ u32 ldiskfs_credits(struct ldiskfs_mount *m, u32 kind, u32 len)
 	case LDISKFS_CREDITS_RENAME:
 		return 2 * EXT4_DATA_TRANS_BLOCKS(sb) + EXT4_INDEX_EXTRA_TRANS_BLOCKS + 2;
 	case LDISKFS_CREDITS_XATTR:
-		return xattr_credits(sb, len, false);
+		return ldiskfs_xattr_credits(sb, len, false);
 	case LDISKFS_CREDITS_XATTR_NEW:
-		return xattr_credits(sb, len, true);
+		return ldiskfs_xattr_credits(sb, len, true);
 	case LDISKFS_CREDITS_ATTR:
 		/* The inode, and a block of usage for the old and new owner of each kind. */
 		return 2 + 2 * EXT4_MAXQUOTAS;

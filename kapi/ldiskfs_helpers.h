@@ -140,8 +140,12 @@ bool ldiskfs_is_orphan(struct dentry *node);
 int ldiskfs_truncate(struct dentry *node, u64 size);
 
 s64 ldiskfs_getxattr(struct dentry *node, const char *name, void *buf, u64 len);
-int ldiskfs_setxattr(struct dentry *node, const char *name, const void *buf, u64 len, int flags);
+int ldiskfs_setxattr(struct ldiskfs_mount *m, struct dentry *node, const char *name,
+		     const void *buf, u64 len, int flags);
 s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len);
+u32 ldiskfs_xattr_drop_credits(struct dentry *node, u64 len);
+int ldiskfs_drop_credits(struct dentry *node, u32 *out);
+int ldiskfs_drop_values(struct ldiskfs_mount *m, struct dentry *node);
 
 int ldiskfs_map_lock(struct dentry *node, void *out);
 void ldiskfs_map_unlock(struct dentry *node);

@@ -11,6 +11,7 @@
 #include <linux/fs.h>
 #include <linux/jbd2.h>
 #include <linux/llist.h>
+#include <linux/mutex.h>
 #include <linux/workqueue.h>
 
 #include "ext4.h"
@@ -32,10 +33,23 @@ struct ldiskfs_mount {
 	const struct address_space_operations *ordered;
 	struct llist_head late;
 	struct work_struct late_work;
+	/* Who drops values of xattrs that have inodes frees them alone; taken inside handles. */
+	struct mutex values_lock;
+	work_func_t ext4_values;
 };
 
 /* The mount of a file system; it is ours. */
 struct ldiskfs_mount *ldiskfs_mount_of(struct super_block *sb);
+struct ldiskfs_mount *ldiskfs_mount_of_journal(journal_t *journal);
+
+u32 ldiskfs_xattr_credits(struct super_block *sb, u32 len, bool create);
+
+void ldiskfs_values_begin(struct ldiskfs_mount *m);
+void ldiskfs_values_end(struct ldiskfs_mount *m);
+u32 ldiskfs_free_credits(struct super_block *sb, u64 len);
+bool ldiskfs_is_large_value(struct super_block *sb, u64 len);
+bool ldiskfs_values_lock(struct ldiskfs_mount *m, struct inode *inode, u64 len);
+void ldiskfs_values_unlock(struct ldiskfs_mount *m);
 
 /* A node of an inode, of which it takes over the reference. */
 struct dentry *ldiskfs_node_of(struct inode *inode);

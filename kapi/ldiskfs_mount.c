@@ -10,7 +10,7 @@
 static LIST_HEAD(mounts);
 static DEFINE_SPINLOCK(mounts_lock);
 
-static struct ldiskfs_mount *mount_of_journal(journal_t *journal)
+struct ldiskfs_mount *ldiskfs_mount_of_journal(journal_t *journal)
 {
 	struct ldiskfs_mount *m, *found = NULL;
 
@@ -27,7 +27,7 @@ static struct ldiskfs_mount *mount_of_journal(journal_t *journal)
 
 struct ldiskfs_mount *ldiskfs_mount_of(struct super_block *sb)
 {
-	return mount_of_journal(EXT4_SB(sb)->s_journal);
+	return ldiskfs_mount_of_journal(EXT4_SB(sb)->s_journal);
 }
 
 /*
@@ -36,7 +36,7 @@ struct ldiskfs_mount *ldiskfs_mount_of(struct super_block *sb)
  */
 static void commit_callback(journal_t *journal, transaction_t *txn)
 {
-	struct ldiskfs_mount *m = mount_of_journal(journal);
+	struct ldiskfs_mount *m = ldiskfs_mount_of_journal(journal);
 
 	if (!m)
 		return;
@@ -168,6 +168,7 @@ int ldiskfs_mount(const char *path, const char *options, bool readonly, ldiskfs_
 	m->called = m->journal->j_commit_sequence;
 	WRITE_ONCE(m->journal->j_commit_callback, commit_callback);
 	write_unlock(&m->journal->j_state_lock);
+	ldiskfs_values_begin(m);
 	kfree(opts);
 	module_put(type->owner);
 	*out = m;
@@ -190,6 +191,7 @@ void ldiskfs_flush_iput(struct ldiskfs_mount *m)
 void ldiskfs_umount(struct ldiskfs_mount *m)
 {
 	flush_work(&m->late_work);
+	ldiskfs_values_end(m);
 	/* Everything that has a callback is committed before the callback is taken away. */
 	down_read(&m->sb->s_umount);
 	sync_filesystem(m->sb);

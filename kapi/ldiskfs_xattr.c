@@ -49,20 +49,13 @@ s64 ldiskfs_getxattr(struct dentry *node, const char *name, void *buf, u64 len)
 	return n;
 }
 
-/* A null buffer removes it. */
-int ldiskfs_setxattr(struct dentry *node, const char *name, const void *buf, u64 len, int flags)
+static int set_acl(struct dentry *node, int type, const void *buf, u64 len)
 {
 	struct inode *inode = d_inode(node);
-	int type = acl_type(name);
 	struct posix_acl *acl = NULL;
 	umode_t mode = inode->i_mode;
 	int err;
 
-	if (type < 0) {
-		if (buf)
-			return __vfs_setxattr(&nop_mnt_idmap, node, inode, name, buf, len, flags);
-		return __vfs_removexattr(&nop_mnt_idmap, node, name);
-	}
 	if (!inode->i_op->set_acl)
 		return -EOPNOTSUPP;
 	if (buf && len) {
@@ -78,6 +71,26 @@ int ldiskfs_setxattr(struct dentry *node, const char *name, const void *buf, u64
 	posix_acl_release(acl);
 	/* ext4 derives the mode from the ACL; whoever sets the ACL sets the mode, too. */
 	inode->i_mode = mode;
+	return err;
+}
+
+/* A null buffer removes it. */
+int ldiskfs_setxattr(struct ldiskfs_mount *m, struct dentry *node, const char *name,
+		     const void *buf, u64 len, int flags)
+{
+	struct inode *inode = d_inode(node);
+	bool locked = ldiskfs_values_lock(m, inode, len);
+	int type = acl_type(name);
+	int err;
+
+	if (type >= 0)
+		err = set_acl(node, type, buf, len);
+	else if (buf)
+		err = __vfs_setxattr(&nop_mnt_idmap, node, inode, name, buf, len, flags);
+	else
+		err = __vfs_removexattr(&nop_mnt_idmap, node, name);
+	if (locked)
+		ldiskfs_values_unlock(m);
 	return err;
 }
 

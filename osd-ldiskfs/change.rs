@@ -143,6 +143,7 @@ impl Store {
     }
 
     fn take_back_one(&self, run: &mut Running, lost: Nursed) -> Result {
+        self.drop_values(run, &lost.fid, &lost.node)?;
         let h = run.handle()?;
         h.attr_mut(&lost.node)?.nlink = 0;
         if let Some((dir, name)) = &lost.at {
@@ -162,6 +163,18 @@ impl Store {
         Ok(())
     }
 
+    /// Large values of an object that ends are dropped in the same transaction.
+    fn drop_values(&self, run: &mut Running, fid: &Fid, node: &Node) -> Result {
+        match run.handle()?.drop_values(node) {
+            // More than there was when it was planned: ext4 does it a little later.
+            Err(e) if e == ENOSPC || e == ENOMEM => {
+                pr_debug!("{}: large xattrs are dropped later: {:?}\n", fid, e);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
     /// An entry of a dead inode, or of one that is not the FID's, is replaced.
     fn map_object(&self, run: &mut Running, fid: &Fid, node: &Node) -> Result {
         let to = Mapping::of(node)?;
@@ -179,6 +192,7 @@ impl Store {
     pub(crate) fn destroy(&self, run: &mut Running, o: &Object) -> Result {
         let node = o.node()?;
         let fid = *o.fid();
+        self.drop_values(run, &fid, &node)?;
         run.handle()?.attr_mut(&node)?.nlink = 0;
         match self.place(&fid) {
             Place::Hierarchy { seq, id } => {

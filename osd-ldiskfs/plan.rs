@@ -56,8 +56,10 @@ impl Store {
 
     /// Plans the end of an object.
     pub(crate) fn plan_destroy(&self, plan: &mut Plan, o: &Object) -> Result {
-        plan.lock(&o.node()?)?;
+        let node = o.node()?;
+        plan.lock(&node)?;
         plan.credits(Credits::Unlink, 0);
+        plan.more(node.drop_credits()?);
         match self.place(o.fid()) {
             Place::Hierarchy { seq, id } => plan.lock(
                 self.layout()
@@ -115,6 +117,7 @@ impl Store {
         match o.node() {
             Ok(n) => {
                 plan.credits(Credits::Xattr, len);
+                plan.more(n.xattr_drop_credits(len));
                 plan.lock(&n)
             }
             Err(_) => {

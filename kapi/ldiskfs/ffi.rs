@@ -216,6 +216,7 @@ extern "C" {
         len: u64,
     ) -> i64;
     pub(super) fn ldiskfs_setxattr(
+        m: *mut Mount,
         node: *mut Dentry,
         name: *const c_char,
         buf: *const u8,
@@ -223,6 +224,9 @@ extern "C" {
         flags: c_int,
     ) -> c_int;
     pub(super) fn ldiskfs_listxattr(node: *mut Dentry, buf: *mut u8, len: u64) -> i64;
+    pub(super) fn ldiskfs_xattr_drop_credits(node: *mut Dentry, len: u64) -> u32;
+    pub(super) fn ldiskfs_drop_credits(node: *mut Dentry, out: *mut u32) -> c_int;
+    pub(super) fn ldiskfs_drop_values(m: *mut Mount, node: *mut Dentry) -> c_int;
 
     pub(super) fn ldiskfs_map_unlock(node: *mut Dentry);
     pub(super) fn ldiskfs_map_lock(node: *mut Dentry, out: *mut u8) -> c_int;

@@ -406,9 +406,11 @@ impl Handle {
         let n = self.touch(node)?;
         // An empty value is a value: its pointer is not null.
         let (buf, len) = value.map_or((core::ptr::null(), 0), |v| (v.as_ptr(), v.len()));
-        // SAFETY: the node is live, `name` ends in NUL, `buf` is null or has `len` bytes.
+        // SAFETY: the mount and the node are live, the thread is in this handle, `name` ends in
+        // NUL, `buf` is null or has `len` bytes.
         let ret = unsafe {
             ffi::ldiskfs_setxattr(
+                self.mount.raw(),
                 node.raw(),
                 name.as_ptr(),
                 buf,
@@ -416,6 +418,19 @@ impl Handle {
                 if create { 1 } else { 0 },
             )
         };
+        self.restore(n);
+        check(ret)
+    }
+
+    /// Removes the xattrs of an inode that is about to end, if a value has an inode of its own:
+    /// ext4 would drop it later, and a power cut leave what it does not mount.
+    ///
+    /// # Errors
+    /// `ENOSPC`: there are too few credits. `ENOMEM`, `EIO`.
+    pub fn drop_values(&mut self, node: &Node) -> Result {
+        let n = self.touch(node)?;
+        // SAFETY: the mount and the node are live, the thread is in this handle.
+        let ret = unsafe { ffi::ldiskfs_drop_values(self.mount.raw(), node.raw()) };
         self.restore(n);
         check(ret)
     }

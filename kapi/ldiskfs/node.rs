@@ -131,6 +131,24 @@ impl Node {
         check_len(unsafe { ffi::ldiskfs_listxattr(self.raw(), ptr, buf.len() as u64) })
     }
 
+    /// Credits for the change of an xattr to `len` bytes, beside [`super::Credits::Xattr`]: values
+    /// that have inodes may go.
+    pub fn xattr_drop_credits(&self, len: usize) -> u32 {
+        // SAFETY: the node is live.
+        unsafe { ffi::ldiskfs_xattr_drop_credits(self.raw(), len as u64) }
+    }
+
+    /// Credits for [`super::Handle::drop_values`].
+    ///
+    /// # Errors
+    /// `ENOMEM`, `EIO`.
+    pub fn drop_credits(&self) -> Result<u32> {
+        let mut credits = 0;
+        // SAFETY: the node is live, `credits` is valid for the answer.
+        check(unsafe { ffi::ldiskfs_drop_credits(self.raw(), &mut credits) })?;
+        Ok(credits)
+    }
+
     /// The target of a symbolic link, cut to `buf`.
     ///
     /// # Errors

@@ -160,8 +160,7 @@ impl Witness for Clerk<'_> {
 }
 
 impl History {
-    /// Does `transactions` random transactions, those of `seed`, with xattrs of up to `largest`
-    /// bytes, and keeps record of them.
+    /// Does `transactions` random transactions, those of `seed`, and keeps record of them.
     ///
     /// # Errors
     /// Those of the store, and no others.
@@ -171,7 +170,6 @@ impl History {
         shared: &Shared,
         seed: u64,
         transactions: u64,
-        largest: usize,
     ) -> Result {
         let mut m = self.states.last().ok_or(EINVAL)?.copy()?;
         let seed = seed * 100 + self.slot as u64;
@@ -195,7 +193,6 @@ impl History {
                 m: &mut m,
                 rng: &mut rng,
                 witness: &mut clerk,
-                largest,
             }
             .step()?;
             if clerk.n == n {

@@ -53,8 +53,6 @@ pub(crate) struct World<'a> {
     pub(crate) m: &'a mut Model,
     pub(crate) rng: &'a mut Random,
     pub(crate) witness: &'a mut dyn Witness,
-    /// Bytes in an xattr.
-    pub(crate) largest: usize,
 }
 
 /// Makes a directory for what is to come.
@@ -81,7 +79,6 @@ pub(crate) fn check(stage: &mut dyn Stage, seed: u64, ops: u32) -> Result {
                 m: &mut model,
                 rng: &mut rng,
                 witness: &mut (),
-                largest: 9000,
             };
             loop {
                 if let Err(e) = w.step() {
@@ -393,8 +390,8 @@ impl World<'_> {
         let (o, i) = (self.object(&fid)?, self.rng.below(XATTRS.len()));
         let x = XATTRS[i];
         let known = self.m.object(&fid)?.xattrs[i].is_some();
-        // Below a block, of which the other values take their part; or far above.
-        let most = [600, 60, 800, self.largest][self.rng.below(4)];
+        // Below a block, of which the other values take their part; or far above, with an inode.
+        let most = [600, 60, 800, 20_000][self.rng.below(4)];
         let value = (self.rng.below(most), self.rng.below(256) as u8);
         let remove = known && self.rng.below(3) == 0;
         let mut plan = self.plan()?;

@@ -31,8 +31,6 @@ pub(crate) struct Campaign {
 pub(crate) const BLOCKS: u32 = 8192;
 const THREADS: usize = 4;
 const TRANSACTIONS: u64 = 100;
-/// Bytes in an xattr: no inode of its own.
-const LARGEST: usize = 800;
 
 /// The disk of a campaign.
 pub(crate) struct Tape(pub(crate) Disk);
@@ -101,7 +99,7 @@ pub(crate) fn threads(
     while let Some(mut h) = all.pop() {
         let (d, shared, failed, done) = (d.clone(), shared.clone(), failed.clone(), done.clone());
         let run = move || {
-            let r = h.work(&*d, &shared, seed, TRANSACTIONS, LARGEST);
+            let r = h.work(&*d, &shared, seed, TRANSACTIONS);
             if r.is_err() {
                 failed.store(true, Ordering::Relaxed);
             }
