@@ -95,6 +95,7 @@ long ldiskfs_ioctl(struct ldiskfs_mount *m, unsigned int cmd, unsigned long arg)
 int ldiskfs_start_commit(struct ldiskfs_mount *m);
 int ldiskfs_wait_commit(struct ldiskfs_mount *m, u32 tid);
 void ldiskfs_flush_iput(struct ldiskfs_mount *m);
+int ldiskfs_next_inode(struct ldiskfs_mount *m, u64 *ino);
 
 struct dentry *ldiskfs_root(struct ldiskfs_mount *m);
 struct dentry *ldiskfs_iget(struct ldiskfs_mount *m, u64 ino, u32 generation);

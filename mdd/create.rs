@@ -179,10 +179,10 @@ impl Mdd {
         }
         self.may_create(dir, &da, c)?;
         Self::check_kind(new)?;
-        if !new.fid.is_norm() || new.fid.oid == 0 {
+        if !new.fid.is_norm() || new.fid.oid == 0 || new.fid.ver != 0 {
             return Err(EINVAL);
         }
-        let o = self.maybe(&new.fid)?;
+        let o = self.osd.new_object(&new.fid)?;
         if o.exists() {
             return Err(EEXIST);
         }

@@ -74,20 +74,15 @@ impl Mdd {
     /// # Errors
     /// `EINVAL`: no FID that clients may name. `ENOENT`: it does not exist.
     pub fn object(&self, fid: &Fid) -> Result<ObjectRef> {
-        let o = self.maybe(fid)?;
+        if !fid.is_namespace_visible() || fid.ver != 0 {
+            return Err(EINVAL);
+        }
+        let o = self.osd.object(fid)?;
         if o.exists() && !self.opens.is_dying(fid) {
             Ok(o)
         } else {
             Err(ENOENT)
         }
-    }
-
-    /// An object of the name space, which may not exist.
-    pub(crate) fn maybe(&self, fid: &Fid) -> Result<ObjectRef> {
-        if !fid.is_namespace_visible() || fid.ver != 0 {
-            return Err(EINVAL);
-        }
-        self.osd.object(fid)
     }
 
     /// The attributes, as clients shall see them: what is unlinked and open has no links.

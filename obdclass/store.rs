@@ -3,6 +3,7 @@
 //! The parameters of a store: `osd-ldiskfs.<svname>.*` (`admin.md` 7.3, 7.8).
 
 use crate::params::{line, show, show_number, trigger};
+use crate::scrub;
 use crate::text::Text;
 use kapi::params::ParamDir;
 use kapi::prelude::*;
@@ -46,6 +47,12 @@ pub(crate) fn params(osd: &Arc<dyn Device>, svname: &str, device: &str) -> Resul
         line(out, format_args!("{device}"))
     })?;
     show(&dir, "fstype", |out| line(out, format_args!("ldiskfs")))?;
+    if osd.scrub().is_some() {
+        let store = osd.clone();
+        show(&dir, "oi_scrub", move |out| {
+            scrub::write(out, &store.scrub().ok_or(ENODEV)?)
+        })?;
+    }
     let store = osd.clone();
     trigger(&dir, "force_sync", move |_| store.sync())?;
     Ok(dir)

@@ -120,6 +120,18 @@ impl Device {
         self.readonly
     }
 
+    /// What is lost can be made anew.
+    ///
+    /// # Errors
+    /// `EUCLEAN`: it was mounted for reading alone.
+    pub(crate) fn can_repair(&self) -> Result {
+        if self.readonly {
+            pr_err!("the target needs repair: mount it for writing first\n");
+            return Err(EUCLEAN);
+        }
+        Ok(())
+    }
+
     /// Space and inodes.
     pub(crate) fn statfs(&self) -> Result<osd::StatFs> {
         let s = self.mount.statfs()?;

@@ -38,16 +38,27 @@ impl StoreRef {
     pub(crate) fn new(store: Arc<Store>, user: Arc<User>) -> StoreRef {
         StoreRef { store, _user: user }
     }
-}
 
-impl osd::Device for StoreRef {
-    fn object(&self, fid: &Fid) -> Result<ObjectRef> {
-        let held = self.store.object(fid)?;
+    fn in_use(&self, held: Held) -> Result<ObjectRef> {
         let o = InUse {
             held,
             store: self.clone(),
         };
         Ok(Arc::new(o, GFP_NOFS)?)
+    }
+}
+
+impl osd::Device for StoreRef {
+    fn object(&self, fid: &Fid) -> Result<ObjectRef> {
+        self.in_use(self.store.object(fid)?)
+    }
+
+    fn new_object(&self, fid: &Fid) -> Result<ObjectRef> {
+        self.in_use(self.store.new_object(fid)?)
+    }
+
+    fn scrub(&self) -> Option<osd::Scrub> {
+        Some(self.store.scrub().report())
     }
 
     fn plan(&self) -> Result<osd::Plan> {

@@ -143,9 +143,18 @@ impl ObjectIndex {
         )
     }
 
+    /// Whether a file is one of an index.
+    pub(crate) fn is_file(node: &Node) -> bool {
+        BlockFile::open(node).is_ok_and(|f| iam::shape(&Reader(&f)) == Ok(OI_SHAPE))
+    }
+
+    /// The number of the file that `fid` belongs to.
+    pub(crate) fn file_of(&self, fid: &Fid) -> usize {
+        (fid.seq & (self.files.len() as u64 - 1)) as usize
+    }
+
     fn file(&self, fid: &Fid) -> Result<&OiFile> {
-        let i = fid.seq & (self.files.len() as u64 - 1);
-        self.files.get(i as usize).map(|f| &**f).ok_or(EIO)
+        self.files.get(self.file_of(fid)).map(|f| &**f).ok_or(EIO)
     }
 
     /// Where the object is; none if it is not in the index.

@@ -6,24 +6,25 @@ use crate::device::Device;
 use crate::hierarchy::{local_dir, self_fid, Hierarchy, HIERARCHY};
 use crate::index::{Mapping, ObjectIndex};
 use crate::lma;
+use crate::oi_files;
 use crate::place::{self, Name, Place};
+use crate::scrub::{Record, Scrub};
 use crate::txn::{Plan, Running};
 use crate::Fid;
 use kapi::ldiskfs::{BlockFile, Credits, Node, Walk};
 use kapi::prelude::*;
 use wire::disk::lma::{LmaCompat, LmaIncompat};
-use wire::disk::scrub::{ScrubFile, ScrubFlags, OSD_OI_FID_NR, OSD_OI_FID_NR_MAX};
 use wire::fid::oid;
-use zerocopy::{FromZeros, IntoBytes};
 
-const MAX_OI_COUNT: u32 = OSD_OI_FID_NR_MAX as u32;
 /// Directories below a sequence, where `last_rcvd` does not say.
 const BUCKETS: u32 = 32;
 
 /// What a store needs of the device's layout.
 pub(crate) struct Layout {
     /// The object index.
-    pub(crate) oi: ObjectIndex,
+    pub(crate) oi: Arc<ObjectIndex>,
+    /// What puts it right.
+    pub(crate) scrub: Arc<Scrub>,
     /// `O/`.
     pub(crate) hierarchy: Pin<KBox<Hierarchy>>,
     /// Where objects wait that are made before their place is known.
@@ -32,7 +33,7 @@ pub(crate) struct Layout {
 
 /// A file of the target's own without a FID of its own; `init` fills a new one, for which it has
 /// `blocks` blocks.
-fn local_file(
+pub(crate) fn local_file(
     dev: &Arc<Device>,
     parent: &Node,
     name: &[u8],
@@ -68,71 +69,6 @@ fn label(dev: &Arc<Device>, node: &Node, compat: LmaCompat, fid: &Fid) -> Result
     let mut run = plan.start()?;
     lma::write(run.handle()?, node, fid, compat)?;
     run.stop()
-}
-
-/// Reads or makes `OI_scrub`. Returns the number of files of the index, 0 if it does not say.
-fn open_scrub(dev: &Arc<Device>) -> Result<u32> {
-    let uuid = dev.mount().superblock().uuid;
-    let mut state = KBox::new(ScrubFile::new_zeroed(), GFP_KERNEL)?;
-    state.init(&uuid, OSD_OI_FID_NR);
-    let node = local_file(dev, dev.root(), b"OI_scrub", 1, |run, node| {
-        BlockFile::open(node)?.write(run.handle()?, 0, state.as_bytes())
-    })?;
-    let n = BlockFile::open(&node)?.read(0, state.as_mut_bytes())?;
-    let Ok(state) = ScrubFile::parse(state.as_bytes().get(..n).unwrap_or_default()) else {
-        pr_err!("OI_scrub is damaged\n");
-        return Err(EUCLEAN);
-    };
-    if state.sf_uuid != uuid {
-        pr_err!("the object index is that of another file system: it was restored from files\n");
-        return Err(EUCLEAN);
-    }
-    if state
-        .flags()
-        .intersects(ScrubFlags::RECREATED | ScrubFlags::INCONSISTENT)
-    {
-        pr_err!("the object index waits for a scan of all inodes\n");
-        return Err(EUCLEAN);
-    }
-    Ok(state.sf_oi_count.get().into())
-}
-
-fn open_oi(dev: &Arc<Device>, count: u32) -> Result<ObjectIndex> {
-    let root = dev.root();
-    let mut nodes = KVec::new();
-    let mut wanted = count;
-    if wanted == 0 {
-        // Old targets do not say; and the oldest have one without a number.
-        if let Ok(one) = dev.lookup(root, b"oi.16") {
-            nodes.push(one, GFP_KERNEL)?;
-            return ObjectIndex::open(&nodes);
-        }
-        while wanted < MAX_OI_COUNT {
-            let name = Name::new(format_args!("oi.16.{wanted}"));
-            if dev.find(root, name.as_bytes())?.is_none() {
-                break;
-            }
-            wanted += 1;
-        }
-        if wanted == 0 {
-            wanted = OSD_OI_FID_NR.into();
-        }
-    }
-    if !wanted.is_power_of_two() || wanted > MAX_OI_COUNT {
-        pr_err!("{} files of the object index\n", wanted);
-        return Err(EUCLEAN);
-    }
-    let first = dev.find(root, b"oi.16.0")?.is_some();
-    for i in 0..wanted {
-        let name = Name::new(format_args!("oi.16.{i}"));
-        if first && dev.find(root, name.as_bytes())?.is_none() && i > 0 && dev_used(dev)? {
-            pr_err!("oi.16.{} is missing\n", i);
-            return Err(EUCLEAN);
-        }
-        let n = local_file(dev, root, name.as_bytes(), 2, ObjectIndex::format)?;
-        nodes.push(n, GFP_KERNEL)?;
-    }
-    ObjectIndex::open(&nodes)
 }
 
 /// Whether a first mount got past the index.
@@ -189,17 +125,21 @@ pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
             Some(fid),
         )?;
     }
-    let count = open_scrub(dev)?;
-    let oi = open_oi(dev, count)?;
+    let used = dev_used(dev)?;
+    let mut record = Record::open(dev, used)?;
+    let oi = Arc::new(oi_files::open(dev, &mut record, used)?, GFP_KERNEL)?;
+    let scrub = Scrub::new(dev, &oi, ost, record)?;
     let hierarchy = Hierarchy::new(top, buckets(dev)?)?;
     let layout = Layout {
         oi,
+        scrub,
         hierarchy,
         nursery,
     };
     if !dev.is_readonly() {
         let oi = &layout.oi;
         Scan { dev, oi, ost }.all()?;
+        layout.scrub.start()?;
     }
     Ok(layout)
 }

@@ -4,10 +4,11 @@
 
 use crate::cache::{Cache, Held};
 use crate::device::Device;
-use crate::index::ObjectIndex;
+use crate::index::{Mapping, ObjectIndex};
 use crate::lma;
 use crate::object::Object;
 use crate::place::{self, Place};
+use crate::scrub::Scrub;
 use crate::setup::{self, Layout};
 use crate::Fid;
 use kapi::ldiskfs::Node;
@@ -25,6 +26,7 @@ pub(crate) struct Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.layout.scrub.stop();
         self.cache.clear();
         self.dev.mount().flush_freed();
     }
@@ -102,11 +104,36 @@ impl Store {
     /// The object of `fid`, which may not exist.
     ///
     /// # Errors
-    /// `EOPNOTSUPP`: not an object (a quota file of ext4's). `EIO`, `ENOMEM`.
+    /// `EOPNOTSUPP`: not an object (a quota file of ext4's). `EINPROGRESS`: the index does not know
+    /// yet. `EIO`, `ENOMEM`.
     pub(crate) fn object(&self, fid: &Fid) -> Result<Held> {
+        let o = self.cache.get(fid)?;
+        o.search(|| match self.find_node(fid)? {
+            // Local files have been put into the index at the mount.
+            None if (fid.is_norm() || fid.is_igif())
+                && self.place(fid) == Place::Index
+                && !self.scrub().trusts(fid) =>
+            {
+                Err(EINPROGRESS)
+            }
+            found => Ok(found),
+        })?;
+        Ok(o)
+    }
+
+    /// The object of a `fid` that was not used before.
+    ///
+    /// # Errors
+    /// As [`Store::object`], without `EINPROGRESS`.
+    pub(crate) fn new_object(&self, fid: &Fid) -> Result<Held> {
         let o = self.cache.get(fid)?;
         o.search(|| self.find_node(fid))?;
         Ok(o)
+    }
+
+    /// What puts the object index right.
+    pub(crate) fn scrub(&self) -> &Scrub {
+        &self.layout.scrub
     }
 
     /// Inode `node` is that of `fid` from now on.
@@ -137,7 +164,7 @@ impl Store {
                 Some(s) => named(s.bucket(id)?, place::object_name(seq, id).as_bytes())?,
                 None => None,
             },
-            Place::Index => match (self.oi().lookup(fid)?, place::root_name(fid)) {
+            Place::Index => match (self.mapping(fid)?, place::root_name(fid)) {
                 (Some(m), _) => optional(self.dev.mount().iget(m.ino.into(), m.generation))?,
                 (None, Some(name)) => named(self.dev.root(), name.as_bytes())?,
                 (None, None) => None,
@@ -147,11 +174,22 @@ impl Store {
         // The inode has the last word on whose it is.
         match lma::read(&node)? {
             Some(lma) if !same_fid(&lma.fid(), fid) => {
+                if self.place(fid) == Place::Index && self.scrub().suspect(fid) {
+                    return Err(EINPROGRESS);
+                }
                 pr_warn!("{}: leads to the inode of {}\n", fid, lma.fid());
                 Ok(None)
             }
             _ => Ok(Some(node)),
         }
+    }
+
+    fn mapping(&self, fid: &Fid) -> Result<Option<Mapping>> {
+        self.oi().lookup(fid).inspect_err(|e| {
+            if *e == EIO {
+                self.scrub().damaged(fid);
+            }
+        })
     }
 
     /// The FID of the object of inode `ino`, which some directory names.

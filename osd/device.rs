@@ -2,7 +2,7 @@
 
 //! A store.
 
-use crate::{Fid, ObjectRef, Plan, StatFs, Usage, UsageKind};
+use crate::{Fid, ObjectRef, Plan, Scrub, StatFs, Usage, UsageKind};
 use kapi::prelude::*;
 
 /// The store of one target.
@@ -10,8 +10,18 @@ pub trait Device: Send + Sync {
     /// The object of `fid`, which may not exist (yet). All who ask for a FID get the same object.
     ///
     /// # Errors
-    /// `EOPNOTSUPP`: not an object that can be reached like this. `ENOMEM`, `EIO`.
+    /// `EOPNOTSUPP`: not an object that can be reached like this. `EINPROGRESS`: it may exist, the
+    /// store is repairing what would tell; ask again later. `ENOMEM`, `EIO`.
     fn object(&self, fid: &Fid) -> Result<ObjectRef>;
+
+    /// The object of a `fid` that was not used before and is about to be. A store that is not sure
+    /// of what it lacks ([`Device::object`] says `EINPROGRESS` then) takes the caller's word.
+    ///
+    /// # Errors
+    /// As [`Device::object`].
+    fn new_object(&self, fid: &Fid) -> Result<ObjectRef> {
+        self.object(fid)
+    }
 
     /// A plan for a transaction.
     ///
@@ -43,4 +53,9 @@ pub trait Device: Send + Sync {
 
     /// The UUID of the file system.
     fn uuid(&self) -> [u8; 16];
+
+    /// The state of the repair of what leads from FIDs to objects; none: it needs none, ever.
+    fn scrub(&self) -> Option<Scrub> {
+        None
+    }
 }

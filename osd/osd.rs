@@ -29,6 +29,7 @@
 mod attr;
 mod device;
 mod object;
+mod scrub;
 mod transaction;
 
 pub use attr::{
@@ -36,5 +37,6 @@ pub use attr::{
 };
 pub use device::Device;
 pub use object::{Entry, Extent, Object, ObjectRef, Walk};
+pub use scrub::Scrub;
 pub use transaction::{Callback, Journal, Plan, Transaction};
 pub use wire::fid::Fid;

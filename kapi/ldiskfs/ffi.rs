@@ -132,6 +132,7 @@ extern "C" {
     pub(super) fn ldiskfs_start_commit(m: *mut Mount) -> c_int;
     pub(super) fn ldiskfs_wait_commit(m: *mut Mount, tid: u32) -> c_int;
     pub(super) fn ldiskfs_flush_iput(m: *mut Mount);
+    pub(super) fn ldiskfs_next_inode(m: *mut Mount, ino: *mut u64) -> c_int;
 
     pub(super) fn ldiskfs_root(m: *mut Mount) -> *mut Dentry;
     pub(super) fn ldiskfs_iget(m: *mut Mount, ino: u64, generation: u32) -> *mut Dentry;

@@ -189,6 +189,19 @@ impl Mount {
         Ok(unsafe { Node::from_raw(self.clone(), raw) })
     }
 
+    /// Moves `ino` to the first inode in use from there on, and says whether there is one. What
+    /// ext4 keeps for itself is left out; what others free meanwhile is not.
+    ///
+    /// # Errors
+    /// `EIO`: it cannot be told, up to where `ino` is now.
+    pub fn next_inode(&self, ino: &mut u64) -> Result<bool> {
+        // SAFETY: the mount is live, `ino` is valid for the answer.
+        match check(unsafe { ffi::ldiskfs_next_inode(self.raw(), ino) }) {
+            Err(e) if e == ENOENT => Ok(false),
+            other => other.map(|()| true),
+        }
+    }
+
     /// Keeps the usage record of an id in memory, so that a transaction need not make it; none
     /// if that kind of quota is off. Not inside a handle.
     pub fn dquot(self: &Arc<Self>, kind: QuotaKind, id: u32) -> Result<Option<Dquot>> {

@@ -5,9 +5,10 @@
 use crate::{Store, DEV};
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
-use osd::{Fid, Walk};
+use osd::{Device, Fid, Walk};
 use osd_contract::{check, fails, ok, Stage};
 use osd_ldiskfs::{mount, Options};
+use wire::disk::scrub::ScrubStatus;
 
 /// A name that was found.
 struct Seen {
@@ -30,7 +31,46 @@ pub(crate) fn tree() -> Result {
         check!(ok!(d.object(&Fid::ROOT)).exists() && ok!(m.statfs()).readonly);
         fails!(ok!(d.plan()).start().map(drop), EROFS);
     }
+    walk(&Store::open(false)?)
+}
+
+/// The same, of an MDT whose index is lost or that of another file system.
+pub(crate) fn damaged() -> Result {
+    {
+        let mut m = ok!(mount(DEV, &Options { readonly: true }));
+        fails!(m.open(false).map(drop), EUCLEAN);
+    }
     let s = Store::open(false)?;
+    let before = ok!(s.device()?.scrub().ok_or(ENODEV));
+    check!(before.running.is_some() || before.file.status() != ScrubStatus::Init);
+    walk(&s)
+}
+
+/// How long a scan of all inodes may take.
+const SCAN: Duration = Duration::from_secs(60);
+
+/// Waits until no object is hidden by a scan of all inodes.
+fn scanned(d: &dyn Device) -> Result {
+    let begun = Instant::now();
+    loop {
+        let s = ok!(d.scrub().ok_or(ENODEV));
+        if s.running.is_none() && s.file.flags().is_empty() {
+            pr_info!(
+                "scrub {:?} {} checked {} updated {} failed\n",
+                s.file.status(),
+                s.file.sf_items_checked.get(),
+                s.file.sf_items_updated.get(),
+                s.file.sf_items_failed.get()
+            );
+            check!(s.file.sf_items_failed.get() == 0);
+            return Ok(());
+        }
+        check!(begun.elapsed() < SCAN);
+        kapi::time::sleep(Duration::from_millis(10));
+    }
+}
+
+fn walk(s: &Store) -> Result {
     let d = s.device()?;
     let mut todo: KVVec<Seen> = KVVec::new();
     let mut path = KVVec::new();
@@ -76,6 +116,7 @@ pub(crate) fn tree() -> Result {
         }
         at += 1;
     }
+    scanned(&*d)?;
     // Now through the index alone.
     if let Some(m) = &s.mounted {
         m.forget();

@@ -131,6 +131,7 @@ impl kernel::Module for Test {
             2 => osd_contract::mdt(&mut Store::open(false)?, ALL)?,
             3 => existing::tree()?,
             4 => existing::objects()?,
+            19 => existing::damaged()?,
             5 => osd_contract::ost(&mut Store::open(true)?, ALL)?,
             6 => threads::check(2000)?,
             7 => crash::until_killed()?,

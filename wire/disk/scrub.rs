@@ -70,6 +70,21 @@ impl TryFrom<u16> for ScrubStatus {
     }
 }
 
+/// A bit for each file of the index.
+pub type Files = [u8; 128];
+
+/// Whether file `i` is among `files`.
+pub fn has(files: &Files, i: usize) -> bool {
+    files.get(i / 8).is_some_and(|b| b & (1 << (i % 8)) != 0)
+}
+
+/// Adds file `i` to `files`.
+pub fn mark(files: &mut Files, i: usize) {
+    if let Some(b) = files.get_mut(i / 8) {
+        *b |= 1 << (i % 8);
+    }
+}
+
 /// `scrub_file`.
 #[derive(PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -122,7 +137,7 @@ pub struct ScrubFile {
     /// 0.
     pub sf_reserved_2: [U64; 16],
     /// Which index files were made anew.
-    pub sf_oi_bitmap: [u8; 128],
+    pub sf_oi_bitmap: Files,
 }
 assert_layout!(
     ScrubFile,
@@ -172,5 +187,63 @@ impl ScrubFile {
     /// [`ScrubFile::sf_flags`] as a set.
     pub fn flags(&self) -> ScrubFlags {
         ScrubFlags::from_bits_retain(self.sf_flags.get())
+    }
+
+    /// Adds flags.
+    pub fn flag(&mut self, flags: ScrubFlags) {
+        self.sf_flags.set((self.flags() | flags).bits());
+    }
+
+    /// How far it is; none that is known: as if it had never run.
+    pub fn status(&self) -> ScrubStatus {
+        ScrubStatus::try_from(self.sf_status.get()).unwrap_or(ScrubStatus::Init)
+    }
+
+    /// Says how far it is.
+    pub fn set_status(&mut self, s: ScrubStatus) {
+        self.sf_status.set(s as u16);
+    }
+
+    /// Whether a scan was begun, and is to go on where it was.
+    pub fn is_unfinished(&self) -> bool {
+        matches!(
+            self.status(),
+            ScrubStatus::Scanning | ScrubStatus::Paused | ScrubStatus::Crashed
+        )
+    }
+
+    /// File `i` of the index is made anew.
+    pub fn recreate(&mut self, i: usize) {
+        self.flag(ScrubFlags::RECREATED);
+        mark(&mut self.sf_oi_bitmap, i);
+    }
+
+    /// Counts from zero, for a new scan.
+    pub fn restart(&mut self) {
+        for n in [
+            &mut self.sf_items_checked,
+            &mut self.sf_items_updated,
+            &mut self.sf_items_failed,
+            &mut self.sf_items_updated_prior,
+            &mut self.sf_items_noscrub,
+            &mut self.sf_items_igif,
+            &mut self.sf_pos_first_inconsistent,
+        ] {
+            n.set(0);
+        }
+        self.sf_run_time.set(0);
+        self.set_status(ScrubStatus::Init);
+    }
+
+    /// A scan came to its end; the files in `damaged` are still to be made anew.
+    pub fn complete(&mut self, damaged: &Files, now: u64) {
+        self.sf_oi_bitmap = *damaged;
+        self.sf_flags.set(0);
+        if damaged.iter().any(|b| *b != 0) {
+            self.flag(ScrubFlags::RECREATED);
+        }
+        self.sf_time_last_complete.set(now);
+        self.sf_success_count
+            .set(self.sf_success_count.get().saturating_add(1));
     }
 }

@@ -125,12 +125,6 @@ impl Check<'_, '_> {
         }
         if !fid.is_sane() {
             self.problem(ino, "its FID cannot be");
-        } else if fid.is_igif() && fid != Fid::igif(ino, inode.generation()) {
-            let want = Fid::igif(ino, inode.generation());
-            self.problem(
-                ino,
-                format!("its FID is that of another inode, should be {want}"),
-            );
         }
         if lma.compat.contains(LmaCompat::FID_ON_OST)
             && !lma.compat.contains(LmaCompat::NOT_IN_OI)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: GPL-2.0
+# What administrators and accidents do to a target's file system, in a UML: $ARGS to /dev/ubdb.
+set -e
+mkdir /tmp/target /tmp/other
+mount -t ext4 /dev/ubdb /tmp/target
+case $ARGS in
+restore)
+	# To another device, by files: every object has another inode there.
+	mount -t ext4 /dev/ubdc /tmp/other
+	mkdir /tmp/other/gap
+	cp -a /tmp/target/. /tmp/other
+	rmdir /tmp/other/gap
+	umount /tmp/other
+	;;
+lose-files)
+	rm /tmp/target/oi.16.0
+	dd if=/dev/zero of=/tmp/target/oi.16.1 bs=4096 count=1 conv=notrunc status=none
+	;;
+lose-state)
+	rm /tmp/target/OI_scrub
+	;;
+*)
+	exit 2
+	;;
+esac
+umount /tmp/target
