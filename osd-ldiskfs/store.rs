@@ -177,7 +177,7 @@ impl Store {
                 if self.place(fid) == Place::Index && self.scrub().suspect(fid) {
                     return Err(EINPROGRESS);
                 }
-                pr_warn!("{}: leads to the inode of {}\n", fid, lma.fid());
+                pr_warn_ratelimited!("{}: leads to the inode of {}\n", fid, lma.fid());
                 Ok(None)
             }
             _ => Ok(Some(node)),

@@ -81,6 +81,8 @@ has_device obdfilter lustre-OST0001
 [ "$(lctl get_param -n osd-ldiskfs.lustre-OST0000.kbytestotal)" -gt 50000 ]
 [ "$(df --output=target $dir/o1 | tail -n 1)" = $dir/o1 ]
 refused 16 'LNET busy' lctl network down
+scrub() { lctl get_param -n osd-ldiskfs.lustre-MDT0000.oi_scrub; }
+scrub | grep -q '^status: init$' || fail "$(scrub)"
 
 # Again: the label says now that they are no longer new.
 umount $dir/o0
@@ -95,7 +97,15 @@ done
 [ "$(e2label ost0)" = lustre-OST0000 ]
 [ "$(e2label mdt)" = lustre-MDT0000 ]
 refused 5 'does not answer' mount.lustre ost1 $dir/o1
+# A file of the object index that is lost is made anew.
+mkdir $dir/t
+mount -o loop mdt $dir/t
+rm $dir/t/oi.16.0
+umount $dir/t
 mount.lustre mdt $dir/m
+is_scanned() { scrub | grep -q '^status: completed$'; }
+eventually is_scanned
+[ "$(scrub | sed -n 's/^updated: //p')" -gt 0 ] || fail "$(scrub)"
 mount.lustre ost1 $dir/o1
 mount.lustre ost0 $dir/o0
 has_device osp lustre-OST0001-osc-MDT0000

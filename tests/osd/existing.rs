@@ -2,10 +2,12 @@
 
 //! Reads the recorded disks of existing servers; `tests/osd/images` compares what the log says.
 
+use crate::threads::file_name;
 use crate::{Store, DEV};
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
-use osd::{Device, Fid, Walk};
+use osd::{Create, Device, Fid, Walk};
+use osd_contract::ops::{make, remove, rename};
 use osd_contract::{check, fails, ok, Stage};
 use osd_ldiskfs::{mount, Options};
 use wire::disk::scrub::ScrubStatus;
@@ -70,6 +72,40 @@ fn scanned(d: &dyn Device) -> Result {
     }
 }
 
+/// Makes names and objects, moves them, and leaves nothing of them.
+fn change(d: &dyn Device) -> Result {
+    const SEQ: u64 = 0x3_0000_0400;
+    const FILES: u32 = 300;
+    let top = ok!(d.object(&Fid::ROOT));
+    let dirs = [1, 2].map(|n| {
+        let fid = Fid::new(SEQ, n);
+        make(d, &top, &file_name(n), fid, &Create::dir(0o755))
+    });
+    let [a, b] = dirs;
+    let (a, b) = (ok!(a), ok!(b));
+    for i in 0..FILES {
+        let fid = Fid::new(SEQ, 10 + i);
+        ok!(make(d, &a, &file_name(i), fid, &Create::file(0o644)));
+    }
+    for i in 0..FILES / 2 {
+        // Some onto others.
+        ok!(rename(d, &a, &file_name(i), &b, &file_name(i / 2)));
+    }
+    for i in 0..FILES {
+        let (dir, name) = match i < FILES / 2 {
+            true => (&b, file_name(i / 2)),
+            false => (&a, file_name(i)),
+        };
+        if dir.lookup(&name).is_ok() {
+            ok!(remove(d, dir, &name));
+        }
+    }
+    for n in [1, 2] {
+        ok!(remove(d, &top, &file_name(n)));
+    }
+    Ok(())
+}
+
 fn walk(s: &Store) -> Result {
     let d = s.device()?;
     let mut todo: KVVec<Seen> = KVVec::new();
@@ -124,6 +160,7 @@ fn walk(s: &Store) -> Result {
     for f in todo.iter() {
         check!(ok!(d.object(&f.fid)).exists());
     }
+    change(&*d)?;
     pr_info!("tree {} objects\n", todo.len());
     Ok(())
 }

@@ -4,12 +4,15 @@
 //! number given; it fails to load if the test fails.
 #![forbid(unsafe_code)]
 
+mod bare;
 mod crash;
+mod credits;
 mod cuts;
 mod existing;
 mod faults;
 mod harm;
 mod memory;
+mod meter;
 mod speed;
 mod threads;
 mod wrappers;
@@ -38,6 +41,10 @@ kernel::prelude::module! {
         records: u64 {
             default: 1,
             description: "records of random work",
+        },
+        many: u32 {
+            default: 0,
+            description: "objects that are there before rates are measured once more",
         },
         cuts: u32 {
             default: 100,
@@ -136,8 +143,8 @@ impl kernel::Module for Test {
             6 => threads::check(2000)?,
             7 => crash::until_killed()?,
             8 => crash::after()?,
-            9 => speed::measure()?,
-            10 => speed::credits()?,
+            9 => speed::measure(module_parameters::many.value())?,
+            10 => credits::measure()?,
             11 => memory::check(100_000)?,
             // The same, less of it, for kernels that take their time.
             12 => osd_contract::mdt(&mut Store::open(false)?, LESS)?,

@@ -1,96 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How fast the store is, and how fast ext4's operations alone are.
+//! How fast the store is, beside ext4's operations alone (`bare.rs`). `tests/osd/rates` makes a table
+//! of what the log says.
 
+use crate::bare;
+use crate::meter::{Meter, Work};
 use crate::threads::file_name;
-use crate::{Store, DEV};
-use kapi::ldiskfs::{Credits, DataFile, Handle, Mount};
+use crate::Store;
 use kapi::pages::{Pages, PAGE_SIZE};
 use kapi::prelude::*;
-use osd::{Create, Device, Fid, ObjectRef, SetAttr, Time};
-use osd_contract::ops::{place, remove, root, set};
+use osd::{Create, Device, Fid, ObjectRef, SetAttr, Time, Walk};
+use osd_contract::ops::{make, place, root, set};
 use osd_contract::{check, ok, Stage};
 
-const FILES: u32 = 6000;
-const PART: u32 = 300;
+/// Objects of each measurement with few and many: their rates should be the same.
+const FEW: u32 = 5000;
+/// The first sequence; each measurement has one of its own.
 const SEQ: u64 = 0x2_0000_0400;
-/// Pages of one bulk transfer, and transfers.
-const BULK: usize = 1024;
-const TRANSFERS: u32 = 48;
+/// Files that are there, before what is measured with many.
+const MANY_SEQ: u64 = 0x2_0001_0000;
 
-/// Runs `f` for each number below `n`, in parts of which the fastest counts: others use the machine.
-fn rate(what: &str, n: u32, part: u32, mut f: impl FnMut(u32) -> Result) -> Result {
-    let mut best = u64::MAX;
-    for first in (0..n).step_by(part as usize) {
-        let start = Instant::now();
-        for i in first..first + part {
-            f(i)?;
-        }
-        best = best.min(start.elapsed().as_micros().max(1) as u64);
-    }
-    pr_info!("{}: {}/s\n", what, u64::from(part) * 1_000_000 / best);
-    Ok(())
-}
-
-const BYTES: usize = BULK * PAGE_SIZE;
-
-struct Deaf;
-impl kapi::ldiskfs::CommitSink for Deaf {
-    fn committed(&self, _tid: u32, _aborted: bool) {}
-}
-
-/// ext4's operations in a handle, and nothing else.
-fn bare() -> Result {
-    let options = c"user_xattr,acl,no_mbcache,nodelalloc,data=ordered";
-    let m = ok!(Mount::open(
-        DEV,
-        options,
-        false,
-        Arc::new(Deaf, GFP_KERNEL)?
-    ));
-    let root = ok!(m.root());
-    let credits = m.credits(Credits::Create, 0)
-        + m.credits(Credits::XattrNew, 24)
-        + m.credits(Credits::XattrNew, 56);
-    let nodes = |n: &kapi::ldiskfs::Node| -> Result<_> {
-        let mut v = KVec::new();
-        v.push(n.clone(), GFP_KERNEL)?;
-        Ok(v)
-    };
-    let mut h = ok!(Handle::start(&m, nodes(&root)?, credits));
-    let dir = ok!(h.create(&root, b"bare", 0o040755, 0, None));
-    ok!(h.attr_mut(&root)).nlink += 1;
-    ok!(h.stop());
-    rate("bare: creates", FILES, PART, |i| {
-        let mut h = ok!(Handle::start(&m, nodes(&dir)?, credits));
-        let f = ok!(h.create(&dir, &file_name(i), 0o100644, 0, None));
-        ok!(h.set_xattr(&f, c"trusted.lma", Some(&[1; 24]), true));
-        ok!(h.set_xattr(&f, c"trusted.lov", Some(&[1; 56]), true));
-        h.stop()
-    })?;
-    let mut h = ok!(Handle::start(&m, nodes(&dir)?, credits));
-    let f = ok!(h.create(&dir, b"bulk", 0o100644, 0, None));
-    ok!(h.stop());
-    rate("bare: setattrs", FILES, PART, |i| {
-        let mut h = ok!(Handle::start(&m, nodes(&f)?, 8));
-        ok!(h.attr_mut(&f)).mtime = i.into();
-        h.stop()
-    })?;
-    let file = ok!(DataFile::open(&f));
-    let mut pages = ok!(Pages::new(BULK));
-    for what in ["bare: new writes of 4 MiB", "bare: writes of 4 MiB"] {
-        rate(what, TRANSFERS, 4, |i| {
-            file.write(&pages, 0, BYTES, u64::from(i) * BYTES as u64)
-        })?;
-    }
-    rate("bare: reads of 4 MiB", TRANSFERS, 4, |i| {
-        file.read(&mut pages, 0, BYTES, u64::from(i) * BYTES as u64)
-            .map(drop)
-    })
-}
-
-fn create(d: &dyn Device, dir: &ObjectRef, i: u32) -> Result {
-    let (o, name) = (ok!(d.object(&Fid::new(SEQ, 10 + i))), file_name(i));
+/// Makes file `i` with an LMA, a layout and a name, as a create does.
+pub(crate) fn create(d: &dyn Device, dir: &ObjectRef, seq: u64, i: u32) -> Result {
+    let (o, name) = (ok!(d.new_object(&Fid::new(seq, 10 + i))), file_name(i));
     let what = Create::file(0o644);
     let mut plan = ok!(d.plan());
     ok!(plan.create(&o, &what, Some((dir, &name))));
@@ -108,140 +40,205 @@ fn create(d: &dyn Device, dir: &ObjectRef, i: u32) -> Result {
     run.stop()
 }
 
-/// A directory of its own.
-fn own_dir(d: &dyn Device) -> Result<ObjectRef> {
-    let (base, fid) = (ok!(root(d)), Fid::new(SEQ, 1));
-    osd_contract::ops::make(d, &base, b"speed", fid, &Create::dir(0o755))
-}
-
-/// An object of its own.
-fn own_object(d: &dyn Device) -> Result<ObjectRef> {
-    place(d, Fid::new(1, 77), &Create::file(0o644))
-}
-
-fn store(s: &Store) -> Result {
+fn names(s: &mut Store, meter: &Meter, seq: u64) -> Result {
     let d = s.device()?;
-    let own = ok!(own_dir(&*d));
-    rate("creates", FILES, PART, |i| create(&*d, &own, i))?;
-    for round in ["at hand", "forgotten"] {
-        pr_info!("objects {}\n", round);
-        rate("lookups", FILES, PART, |i| {
-            check!(ok!(own.lookup(&file_name(i))).oid == 10 + i);
-            Ok(())
-        })?;
-        rate("objects with their attributes", FILES, PART, |i| {
-            let o = ok!(d.object(&Fid::new(SEQ, 10 + i)));
-            check!(ok!(o.attr()).nlink == 1);
-            Ok(())
-        })?;
-        if let Some(m) = &s.mounted {
-            m.forget();
-        }
+    let mut dirs = KVec::new();
+    let base = ok!(root(&*d));
+    for i in 0..meter.directories() {
+        let (fid, name) = (Fid::new(seq, 1 + i), file_name(i + 10 * (seq - SEQ) as u32));
+        dirs.push(
+            ok!(make(&*d, &base, &name, fid, &Create::dir(0o755))),
+            GFP_KERNEL,
+        )?;
     }
-    let o = ok!(d.object(&Fid::new(SEQ, 10)));
-    rate("setattrs", FILES, PART, |i| {
+    let dirs = Arc::new(dirs, GFP_KERNEL)?;
+    let fid = move |w: &Work| Fid::new(seq, 10 + w.i);
+    let rate = |what: &str, f: fn(&dyn Device, &ObjectRef, &Fid, &Work) -> Result| {
+        let (d, dirs) = (d.clone(), dirs.clone());
+        meter.rate(what, move |w| f(&*d, &dirs[w.dir], &fid(&w), &w))
+    };
+    rate("create", |d, dir, fid, w| create(d, dir, fid.seq, w.i))?;
+    rate("lookup", |_, dir, fid, w| {
+        check!(ok!(dir.lookup(&file_name(w.i))) == *fid);
+        Ok(())
+    })?;
+    rate("inode", |d, _, fid, _| {
+        check!(ok!(ok!(d.object(fid)).attr()).nlink == 1);
+        Ok(())
+    })?;
+    rate("set attributes", |d, _, fid, w| {
         let attrs = SetAttr {
-            mtime: Some(Time::secs(i.into())),
+            mtime: Some(Time::secs(w.i.into())),
             ..SetAttr::default()
         };
-        set(&*d, &o, &attrs)
+        set(d, &ok!(d.object(fid)), &attrs)
     })?;
-    rate("removals", FILES, PART, |i| {
-        remove(&*d, &own, &file_name(i))
+    rate("set xattr", |d, _, fid, _| {
+        let o = ok!(d.object(fid));
+        let mut plan = ok!(d.plan());
+        ok!(plan.xattr(&o, 56));
+        let mut run = ok!(plan.start());
+        ok!(run.set_xattr(&o, c"trusted.lov", &[2; 56]));
+        run.stop()
     })?;
-    let o = ok!(own_object(&*d));
-    let mut pages = ok!(Pages::new(BULK));
-    for what in ["new writes of 4 MiB", "writes of 4 MiB"] {
-        rate(what, TRANSFERS, 4, |i| {
-            ok!(o.write_pages(&pages, 0, BYTES, u64::from(i) * BYTES as u64));
-            // What gives it its number.
-            set(&*d, &o, &SetAttr::default())
-        })?;
+    rate("get xattr", |d, _, fid, _| {
+        let mut buf = [0; 64];
+        check!(ok!(ok!(d.object(fid)).xattr(c"trusted.lov", &mut buf)) == 56);
+        Ok(())
+    })?;
+    rate("insert", |d, dir, fid, w| {
+        let (o, name) = (ok!(d.object(fid)), file_name(1_000_000 + w.i));
+        let mut plan = ok!(d.plan());
+        ok!(plan.insert(dir, &o));
+        let mut run = ok!(plan.start());
+        ok!(run.insert(dir, &name, &o));
+        ok!(run.ref_add(&o));
+        run.stop()
+    })?;
+    iterate(meter, &dirs)?;
+    if let Some(m) = &s.mounted {
+        m.forget();
     }
-    rate("reads of 4 MiB", TRANSFERS, 4, |i| {
-        o.read_pages(&mut pages, 0, BYTES, u64::from(i) * BYTES as u64)
-            .map(drop)
+    rate("inode, forgotten", |d, _, fid, _| {
+        check!(ok!(ok!(d.object(fid)).attr()).nlink == 2);
+        Ok(())
+    })?;
+    rate("destroy", |d, dir, _, w| {
+        let name = file_name(1_000_000 + w.i);
+        let o = ok!(d.object(&ok!(dir.lookup(&name))));
+        let mut plan = ok!(d.plan());
+        ok!(plan.remove(dir, &name));
+        ok!(plan.remove(dir, &file_name(w.i)));
+        ok!(plan.destroy(&o));
+        let mut run = ok!(plan.start());
+        for name in [name, file_name(w.i)] {
+            ok!(run.remove(dir, &name));
+            ok!(run.ref_del(&o));
+        }
+        ok!(run.destroy(&o));
+        run.stop()
     })
 }
 
-/// Measures both.
-pub(crate) fn measure() -> Result {
-    bare()?;
-    store(&Store::open(false)?)
-}
-
-/// Does one of each, and has the log say what it took of the journal. For the table in
-/// `Documentation/osd.md`.
-pub(crate) fn credits() -> Result {
-    let s = Store::open(false)?;
-    let d = s.device()?;
-    let own = ok!(own_dir(&*d));
-    for i in 0..5000 {
-        create(&*d, &own, i)?;
-    }
-    let log = ok!(own_object(&*d));
-    let one = |what: &str, f: &dyn Fn() -> Result| -> Result {
-        // What is in a transaction already takes no credits.
-        d.sync()?;
-        pr_info!("{}\n", what);
-        kapi::log::set_debug(true);
-        let r = f();
-        kapi::log::set_debug(false);
-        r
-    };
-    let file = ok!(d.object(&Fid::new(SEQ, 10)));
-    one("create", &|| create(&*d, &own, 5000))?;
-    one("remove", &|| remove(&*d, &own, &file_name(5000)))?;
-    one("rename", &|| {
-        osd_contract::ops::rename(&*d, &own, &file_name(1), &own, &file_name(6000))
-    })?;
-    one("attributes", &|| set(&*d, &file, &SetAttr::default()))?;
-    let owners = SetAttr {
-        uid: Some(7),
-        gid: Some(8),
-        projid: Some(9),
-        ..SetAttr::default()
-    };
-    one("owners", &|| set(&*d, &file, &owners))?;
-    for len in [100, 4000, 60_000] {
-        pr_info!("of {} bytes\n", len);
-        for what in ["new xattr", "xattr again"] {
-            one(what, &|| {
-                let value = KVVec::from_elem(len as u8, len, GFP_KERNEL)?;
-                let mut plan = ok!(d.plan());
-                ok!(plan.xattr(&file, len));
-                let mut run = ok!(plan.start());
-                ok!(run.set_xattr(&file, c"trusted.some", &value));
-                run.stop()
-            })?;
+/// Reads the directories, with the FIDs of the entries; a rate of entries.
+fn iterate(meter: &Meter, dirs: &Arc<KVec<ObjectRef>>) -> Result {
+    let start = Instant::now();
+    let mut entries = 0_u64;
+    for dir in dirs.iter() {
+        let mut at = 0;
+        loop {
+            let before = entries;
+            at = ok!(dir.readdir(at, &mut |_| {
+                entries += 1;
+                Ok(Walk::Next)
+            }));
+            if entries == before {
+                break;
+            }
         }
     }
-    one("first write", &|| {
-        osd_contract::ops::write(&*d, &log, 0, &[1; 100])
-    })?;
-    one("write", &|| {
-        osd_contract::ops::write(&*d, &log, 100, &[1; 100])
-    })?;
-    one("write of 64 KiB", &|| {
-        let data = KVVec::from_elem(1, 65536, GFP_KERNEL)?;
-        osd_contract::ops::write(&*d, &log, 4096, &data)
-    })?;
-    for many in [32, 64, 128] {
-        pr_info!("{} objects of an OST\n", many);
-        one("creates", &|| {
-            let mut all = KVec::new();
-            let mut plan = ok!(d.plan());
-            for i in 0..many {
-                let o = ok!(d.object(&Fid::new(1, many * 10 + i)));
-                ok!(plan.create(&o, &Create::file(0o644), None));
-                all.push(o, GFP_KERNEL)?;
-            }
-            let mut run = ok!(plan.start());
-            for o in all.iter() {
-                ok!(run.create(o, &Create::file(0o644), None));
-            }
-            run.stop()
+    let us = start.elapsed().as_micros().max(1) as u64;
+    check!(entries >= u64::from(meter.total()));
+    meter.say("entry read", entries * 1_000_000 / us);
+    Ok(())
+}
+
+fn bulk(s: &Store, meter: &Meter, first: u32) -> Result {
+    let d = s.device()?;
+    let mut files = KVec::new();
+    for t in 0..meter.threads {
+        let o = ok!(place(&*d, Fid::new(1, first + t), &Create::file(0o644)));
+        files.push(o, GFP_KERNEL)?;
+    }
+    let files = Arc::new(files, GFP_KERNEL)?;
+    let (pages, len) = (ok!(meter.pages()), meter.pages * PAGE_SIZE);
+    for what in ["new write", "write"] {
+        let (files, pages, d) = (files.clone(), pages.clone(), d.clone());
+        meter.rate(what, move |w| {
+            let p = pages[w.thread].lock();
+            let o = &files[w.thread];
+            ok!(o.write_pages(&p, 0, len, w.nth * len as u64));
+            // What gives it its number.
+            set(&*d, o, &SetAttr::default())
         })?;
     }
+    meter.rate("read", move |w| {
+        let p: &mut Pages = &mut pages[w.thread].lock();
+        check!(ok!(files[w.thread].read_pages(p, 0, len, w.nth * len as u64)) == len);
+        Ok(())
+    })
+}
+
+/// Measures both. `many`: what the store does with so many objects more, too.
+pub(crate) fn measure(many: u32) -> Result {
+    let meter = |kind, threads, apart| Meter {
+        kind,
+        threads,
+        apart,
+        each: FEW / threads,
+        pages: 0,
+    };
+    let ways = [(1, false), (4, false), (4, true)];
+    let transfers = |kind, threads, pages: usize| Meter {
+        kind,
+        threads,
+        apart: true,
+        each: (16384 / pages / threads as usize).clamp(5, 2000) as u32,
+        pages,
+    };
+    let mut s = Store::open(false)?;
+    // In UML, the host gives each page of memory when it is first used: whoever is measured first
+    // would pay for it.
+    for n in 0..3 {
+        bulk(&s, &transfers("warm", 4, 4096), 1000 + 10 * n)?;
+    }
+    for (n, (threads, apart)) in ways.into_iter().enumerate() {
+        names(&mut s, &meter("store", threads, apart), SEQ + n as u64)?;
+    }
+    let sizes = [1, 16, 256, 1024, 4096];
+    for (n, pages) in sizes.into_iter().enumerate() {
+        for threads in [1, 4] {
+            bulk(
+                &s,
+                &transfers("store", threads, pages),
+                100 + 10 * n as u32 + threads,
+            )?;
+        }
+    }
+    if many > 0 {
+        fill(&s, many)?;
+        names(&mut s, &meter("store, many", 1, false), SEQ + 9)?;
+    }
+    drop(s);
+    let mut number = 9_000_000;
+    for (threads, apart) in ways {
+        bare::names(&meter("bare", threads, apart), number)?;
+        number += threads;
+    }
+    for pages in sizes {
+        for threads in [1, 4] {
+            bare::bulk(&transfers("bare", threads, pages), number)?;
+            number += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Makes `many` objects, in directories of 10,000.
+fn fill(s: &Store, many: u32) -> Result {
+    let d = s.device()?;
+    let base = ok!(root(&*d));
+    for n in 0..many.div_ceil(10_000) {
+        let seq = MANY_SEQ + u64::from(n);
+        let (fid, name) = (Fid::new(seq, 1), file_name(5_000_000 + n));
+        let dir = ok!(make(&*d, &base, &name, fid, &Create::dir(0o755)));
+        for i in 0..10_000 {
+            create(&*d, &dir, seq, i)?;
+        }
+    }
+    pr_info!(
+        "{} objects in memory\n",
+        s.mounted.as_ref().map_or(0, |m| m.in_memory())
+    );
     Ok(())
 }
