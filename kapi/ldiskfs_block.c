@@ -117,6 +117,24 @@ struct buffer_head *ldiskfs_bnew(struct ldiskfs_mount *m, void *handle, u64 phys
 	return bh;
 }
 
+/*
+ * The block goes with its file. ext4 finds and forgets buffers of the device only for what it calls
+ * metadata: without this the buffer would be written out at a checkpoint, over whatever the block
+ * holds by then. If the transaction does not commit, it is as if nothing had been said.
+ */
+int ldiskfs_forget(struct ldiskfs_mount *m, void *handle, u64 phys)
+{
+	struct buffer_head *bh = sb_find_get_block_nonatomic(m->sb, phys);
+
+	if (!bh)
+		return 0;
+	if (is_handle_aborted(handle)) {
+		brelse(bh);
+		return -EROFS;
+	}
+	return jbd2_journal_forget(handle, bh);
+}
+
 void ldiskfs_brelse(struct buffer_head *bh)
 {
 	brelse(bh);

@@ -155,6 +155,7 @@ int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 
 int ldiskfs_dir_check(struct dentry *node, struct buffer_head *bh, u32 n);
 struct buffer_head *ldiskfs_bread(struct ldiskfs_mount *m, u64 phys);
 struct buffer_head *ldiskfs_bnew(struct ldiskfs_mount *m, void *handle, u64 phys, int *err);
+int ldiskfs_forget(struct ldiskfs_mount *m, void *handle, u64 phys);
 void ldiskfs_brelse(struct buffer_head *bh);
 void *ldiskfs_bdata(struct buffer_head *bh);
 int ldiskfs_write_access(void *handle, struct buffer_head *bh);

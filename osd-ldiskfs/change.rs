@@ -157,6 +157,7 @@ impl Store {
         }
         let o = self.known(&lost.fid)?;
         if o.node().is_ok_and(|n| n.same(&lost.node)) {
+            o.if_blocks(|b| b.forget(run.handle()?))?;
             run.retire(o.set_node(None));
         }
         self.ended(&lost.node);
@@ -193,6 +194,7 @@ impl Store {
         let node = o.node()?;
         let fid = *o.fid();
         self.drop_values(run, &fid, &node)?;
+        o.if_blocks(|b| b.forget(run.handle()?))?;
         run.handle()?.attr_mut(&node)?.nlink = 0;
         match self.place(&fid) {
             Place::Hierarchy { seq, id } => {

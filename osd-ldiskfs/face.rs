@@ -228,7 +228,7 @@ impl osd::Object for InUse {
     }
 
     fn truncate(&self, size: u64) -> Result {
-        self.held.data()?.node().truncate(size)
+        self.held.data()?.truncate(size)
     }
 
     fn punch(&self, off: u64, len: u64) -> Result {

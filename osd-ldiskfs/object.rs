@@ -157,6 +157,21 @@ impl Object {
         }
     }
 
+    /// Runs `f` on its content as a file of journalled blocks, if it is one.
+    ///
+    /// # Errors
+    /// Those of opening it and of `f`.
+    pub(crate) fn if_blocks(&self, f: impl FnOnce(&mut BlockFile) -> Result) -> Result {
+        if !self.node()?.is_journalled() {
+            return Ok(());
+        }
+        match self.with_blocks(f) {
+            // It was one, and is used for bulk data now.
+            Err(e) if e == EBUSY => Ok(()),
+            other => other,
+        }
+    }
+
     /// Its content as bulk data.
     ///
     /// # Errors

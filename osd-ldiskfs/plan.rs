@@ -60,6 +60,8 @@ impl Store {
         plan.lock(&node)?;
         plan.credits(Credits::Unlink, 0);
         plan.more(node.drop_credits()?);
+        // Opened before the transaction.
+        o.if_blocks(|_| Ok(()))?;
         match self.place(o.fid()) {
             Place::Hierarchy { seq, id } => plan.lock(
                 self.layout()

@@ -136,7 +136,8 @@ pub trait Object: Send + Sync {
     /// `ENOSPC`, `EDQUOT`, `EFBIG`, `EBUSY`.
     fn write_pages(&self, pages: &Pages, at: usize, len: usize, pos: u64) -> Result;
 
-    /// Cuts or extends bulk data. Not in a transaction, as the rest of the calls.
+    /// Cuts or extends bulk data. Not in a transaction, as the rest of the calls; safe from a crash
+    /// when a transaction that starts later is, as they are, too.
     ///
     /// # Errors
     /// `EFBIG`.

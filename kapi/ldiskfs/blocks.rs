@@ -30,9 +30,6 @@ unsafe impl Send for BlockFile {}
 /// The map of blocks is in memory: 8 bytes for each.
 const MAX_SIZE: u64 = 16 << 30;
 
-/// ext4's flag of files with journalled data.
-const JOURNAL_DATA_FL: u32 = 0x4000;
-
 impl BlockFile {
     /// The file of an inode. The caller keeps it the only one.
     ///
@@ -62,7 +59,7 @@ impl BlockFile {
             map,
             size: attr.size,
             block_size,
-            marked: attr.flags & JOURNAL_DATA_FL != 0,
+            marked: node.is_journalled(),
         })
     }
 
@@ -178,6 +175,19 @@ impl BlockFile {
         // Even after an error: part of it may have been changed.
         b.dirty(h)?;
         r
+    }
+
+    /// Its content is not needed any more if the transaction commits, in which its inode ends: what
+    /// becomes of the blocks later must not be overwritten with it.
+    ///
+    /// # Errors
+    /// `EROFS`, `EIO`: the journal gave up.
+    pub fn forget(&mut self, h: &mut Handle) -> Result {
+        for phys in self.map.iter().filter(|p| **p != 0) {
+            // SAFETY: the mount is live, the handle runs.
+            check(unsafe { ffi::ldiskfs_forget(h.mount().raw(), h.raw(), *phys) })?;
+        }
+        Ok(())
     }
 
     /// Reads at byte `off`; less than asked for at the end. Holes read as zeroes.

@@ -195,9 +195,30 @@ impl DataFile {
         check(unsafe { ffi::ldiskfs_fallocate(self.raw.as_ptr(), mode, off, len) })
     }
 
-    /// Frees the blocks of a range; the size stays.
+    /// Writes out the block that holds `at`, unless it begins there. ext4 zeroes part of a block in
+    /// the page cache only, and promises nothing of when that gets to the disk.
+    fn flush_part(&self, at: u64) -> Result {
+        let bs = self.node.mount().block_size() as u64;
+        match at % bs {
+            0 => Ok(()),
+            n => self.flush(at - n, (at - n).saturating_add(bs)),
+        }
+    }
+
+    /// Cuts or extends the file. What was cut off is gone from the disk with the next commit.
+    ///
+    /// # Errors
+    /// `EFBIG`, `EIO`, `EDEADLK` (in a handle).
+    pub fn truncate(&self, size: u64) -> Result {
+        self.node.truncate(size)?;
+        self.flush_part(size)
+    }
+
+    /// Frees the blocks of a range, from the disk with the next commit; the size stays.
     pub fn punch(&self, off: u64, len: u64) -> Result {
-        self.fallocate(FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, off, len)
+        self.fallocate(FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, off, len)?;
+        self.flush_part(off)?;
+        self.flush_part(off.saturating_add(len))
     }
 
     /// Reserves blocks for a range. `keep_size`: the file does not grow.
@@ -205,10 +226,17 @@ impl DataFile {
         self.fallocate(if keep_size { FALLOC_KEEP_SIZE } else { 0 }, off, len)
     }
 
-    /// Makes a range read as zeroes, with blocks.
+    /// Makes a range read as zeroes, with blocks; on disk with the next commit.
     pub fn zero_range(&self, off: u64, len: u64, keep_size: bool) -> Result {
-        let keep = if keep_size { FALLOC_KEEP_SIZE } else { 0 };
-        self.fallocate(FALLOC_ZERO_RANGE | keep, off, len)
+        let end = off.checked_add(len).ok_or(EFBIG)?;
+        // ext4 would read the block of the old end back, what is to be zeroed in it included, and
+        // keep that as what is to be written.
+        if !keep_size && end > self.node.attr().size {
+            self.node.truncate(end)?;
+        }
+        self.fallocate(FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE, off, len)?;
+        self.flush_part(off)?;
+        self.flush_part(end)
     }
 
     fn seek(&self, off: u64, whence: u32) -> Result<u64> {

@@ -247,6 +247,7 @@ extern "C" {
         phys: u64,
         err: *mut c_int,
     ) -> *mut BufferHead;
+    pub(super) fn ldiskfs_forget(m: *mut Mount, handle: *mut Handle, phys: u64) -> c_int;
     pub(super) fn ldiskfs_brelse(bh: *mut BufferHead);
     pub(super) fn ldiskfs_bdata(bh: *mut BufferHead) -> *mut u8;
     pub(super) fn ldiskfs_write_access(handle: *mut Handle, bh: *mut BufferHead) -> c_int;

@@ -58,6 +58,14 @@ impl Node {
         a
     }
 
+    /// Whether it is a file whose content has been written through the journal, see
+    /// [`super::BlockFile`].
+    pub fn is_journalled(&self) -> bool {
+        const JOURNAL_DATA_FL: u32 = 0x4000;
+        let a = self.attr();
+        a.mode & 0o170000 == 0o100000 && a.flags & JOURNAL_DATA_FL != 0
+    }
+
     /// Whether it is a directory.
     pub fn is_dir(&self) -> bool {
         self.attr().mode & 0o170000 == 0o040000

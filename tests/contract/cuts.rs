@@ -3,6 +3,7 @@
 //! Power cuts: threads that work and keep record of what they did, and whether what a store holds
 //! after a cut is what it promised.
 
+use crate::bulk_log::BulkLog;
 use crate::model::Model;
 use crate::random::{self, Witness, World};
 use crate::{check, ok, ops, Random};
@@ -53,6 +54,7 @@ pub struct History {
     /// When each had stopped, in the order of all.
     stops: KVVec<u64>,
     safe: Arc<Safe>,
+    bulk: BulkLog,
 }
 
 /// What the threads share.
@@ -74,6 +76,7 @@ pub fn prepare(d: &dyn Device, threads: usize) -> Result<KVec<History>> {
     for slot in 0..threads {
         let name = [b't', b'a' + slot as u8];
         let h = History::new(slot, random::start(d, SEQ + slot as u64, &name)?)?;
+        h.bulk.make(d)?;
         all.push(h, GFP_KERNEL)?;
     }
     Ok(all)
@@ -188,6 +191,9 @@ impl History {
         };
         while clerk.n < transactions {
             let n = clerk.n;
+            if rng.below(3) == 0 {
+                self.bulk.step(d, &mut rng, n)?;
+            }
             World {
                 d,
                 m: &mut m,
@@ -208,7 +214,7 @@ impl History {
                 _ => {}
             }
         }
-        Ok(())
+        self.bulk.judge(d, u64::MAX)
     }
 
     /// The beginning of it, for another run from the same state.
@@ -239,6 +245,7 @@ impl History {
             starts: KVVec::new(),
             stops: KVVec::new(),
             safe: Arc::pin_init(safe, GFP_KERNEL)?,
+            bulk: BulkLog::new(slot),
         })
     }
 
@@ -293,6 +300,9 @@ pub fn judge(d: &dyn Device, all: &[History], at: u32) -> Result<usize> {
         }
     }
     for (h, &n) in all.iter().zip(&found) {
+        h.bulk
+            .judge(d, n as u64)
+            .inspect_err(|_| pr_err!("thread {}, transaction {}\n", h.slot, n))?;
         // The last one, whose end met an error: what it did nobody may rely on.
         let Some(m) = h.states.get(n) else {
             continue;

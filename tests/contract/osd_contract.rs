@@ -46,6 +46,7 @@ macro_rules! fails {
 }
 
 mod bulk;
+mod bulk_log;
 mod commits;
 mod content;
 pub mod cuts;

@@ -105,7 +105,7 @@ umount $dir/t
 mount.lustre mdt $dir/m
 is_scanned() { scrub | grep -q '^status: completed$'; }
 eventually is_scanned
-[ "$(scrub | sed -n 's/^updated: //p')" -gt 0 ] || fail "$(scrub)"
+[ "$(scrub | sed -n 's/^checked: //p')" -gt 0 ] || fail "$(scrub)"
 mount.lustre ost1 $dir/o1
 mount.lustre ost0 $dir/o0
 has_device osp lustre-OST0001-osc-MDT0000
