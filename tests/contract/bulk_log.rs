@@ -19,7 +19,7 @@ const PER_PAGE: usize = PAGE_SIZE / UNIT;
 enum Op {
     Write,
     Punch,
-    /// The file ends behind `to`.
+    /// The file ends at `from`.
     Truncate,
     /// Zeros, and blocks for them.
     Zero,
