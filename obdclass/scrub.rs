@@ -112,12 +112,21 @@ pub(crate) fn write(out: &mut dyn Write, s: &Scrub) -> Result {
     } else {
         line(out, format_args!("real_time_speed: N/A"))?;
     }
-    line(out, format_args!("current_position: {}", Known(at, "")))
+    line(out, format_args!("current_position: {}", Known(at, "")))?;
+    for (name, n) in [
+        ("scanned", s.lost_found.scanned),
+        ("repaired", s.lost_found.repaired),
+        ("failed", s.lost_found.failed),
+    ] {
+        line(out, format_args!("lf_{name}: {n}"))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use osd::LostFound;
     use wire::disk::scrub::OSD_OI_FID_NR;
     use zerocopy::FromZeros;
 
@@ -134,13 +143,14 @@ mod tests {
         let out = text(&Scrub {
             file,
             running: None,
+            lost_found: LostFound::default(),
         });
         assert!(out.starts_with(
             "name: OI_scrub\nmagic: 0x4c5fe253\noi_files: 64\nstatus: init\nflags:\nparam:\n\
              time_since_last_completed: N/A\n"
         ));
         assert!(out.contains("\nfirst_failure_position: N/A\nchecked: 0\nupdated: 0\n"));
-        assert!(out.ends_with("real_time_speed: N/A\ncurrent_position: N/A\n"));
+        assert!(out.ends_with("real_time_speed: N/A\ncurrent_position: N/A\nlf_scanned: 0\nlf_repaired: 0\nlf_failed: 0\n"));
     }
 
     #[test]
@@ -154,9 +164,10 @@ mod tests {
         let out = text(&Scrub {
             file,
             running: Some((4711, Duration::from_secs(2))),
+            lost_found: LostFound::default(),
         });
         assert!(out.contains("status: scanning\nflags: inconsistent,auto\nparam:\n"));
         assert!(out.contains("run_time: 5 seconds\naverage_speed: 20 objects/sec\n"));
-        assert!(out.ends_with("current_position: 4711\n"));
+        assert!(out.contains("\ncurrent_position: 4711\nlf_scanned: 0\n"));
     }
 }

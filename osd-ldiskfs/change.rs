@@ -4,6 +4,7 @@
 
 use crate::iam::{self, Shape};
 use crate::index::{Mapping, Writer};
+use crate::hierarchy::self_fid;
 use crate::lma;
 use crate::object::Object;
 use crate::place::{self, Name, Place};
@@ -13,7 +14,7 @@ use crate::Fid;
 use core::ffi::CStr;
 use kapi::ldiskfs::{Ids, Node};
 use kapi::prelude::*;
-use osd::{settable_flags, Create, SetAttr, S_IFDIR, S_IFMT, S_IFREG};
+use osd::{settable_flags, Create, SetAttr, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG};
 use wire::disk::lma::LmaCompat;
 
 /// Directories with more links than this count as having one (`DIR_NLINK`).
@@ -272,7 +273,44 @@ impl Store {
         }
         let found = self.device().find(&d, name)?.ok_or(ENOENT)?;
         let node = run.handle()?.locked(found.ino.into()).ok_or(EAGAIN)?;
+        if lma::is_agent(&node)? {
+            run.handle()?.attr_mut(&node)?.nlink = 0;
+        }
         run.remove_name(&d, name, &node)
+    }
+
+    /// Gives an object of another target a name: that of an inode which stands for it
+    /// (`ondisk.md` 13.3).
+    ///
+    /// # Errors
+    /// `EEXIST`. `EINVAL`: no type. `ENOSPC`, `EIO`.
+    pub(crate) fn insert_remote(
+        &self,
+        run: &mut Running,
+        dir: &Object,
+        name: &[u8],
+        fid: &Fid,
+        mode: u32,
+    ) -> Result {
+        let d = dir.node()?;
+        run.make_way(&d, name)?;
+        if self.device().find(&d, name)?.is_some() {
+            return Err(EEXIST);
+        }
+        let kind = mode & S_IFMT;
+        let text = Name::new(format_args!("{fid}\0"));
+        let target = match kind {
+            0 => return Err(EINVAL),
+            S_IFLNK => CStr::from_bytes_with_nul(text.as_bytes()).ok(),
+            _ => None,
+        };
+        let node = run.handle()?.create(&d, name, kind, 0, target)?;
+        // Should the rest fail, it goes again; the FID is nobody's here.
+        run.nurse(&self_fid(&node)?, Some((&d, name)), &node)?;
+        run.handle()?.apply(&node)?;
+        lma::write_agent(run.handle()?, &node, fid)?;
+        run.settle(&node);
+        Ok(())
     }
 
     /// One link more.

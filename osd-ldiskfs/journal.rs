@@ -5,6 +5,7 @@
 use crate::face::{InUse, StoreRef};
 use crate::object::Object;
 use crate::txn::{Plan, Running};
+use crate::Fid;
 use core::ffi::CStr;
 use kapi::prelude::*;
 use osd::{Callback, Create, Journal, ObjectRef, SetAttr};
@@ -83,6 +84,11 @@ impl Journal for Txn {
         s.plan_insert(p, own(s, dir)?, own(s, o)?)
     }
 
+    fn plan_insert_remote(&mut self, dir: &ObjectRef) -> Result {
+        let (s, p) = self.plan()?;
+        s.plan_insert_remote(p, own(s, dir)?)
+    }
+
     fn plan_remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {
         let (s, p) = self.plan()?;
         s.plan_remove(p, own(s, dir)?, name)
@@ -141,6 +147,11 @@ impl Journal for Txn {
     fn insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result {
         let (s, r) = self.run()?;
         s.insert(r, own(s, dir)?, name, own(s, o)?)
+    }
+
+    fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result {
+        let (s, r) = self.run()?;
+        s.insert_remote(r, own(s, dir)?, name, fid, mode)
     }
 
     fn remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {

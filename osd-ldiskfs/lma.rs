@@ -29,6 +29,20 @@ pub(crate) fn read(node: &Node) -> Result<Option<LustreMdtAttrs>> {
     }
 }
 
+/// Whether an inode stands for an object of another target.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn is_agent(node: &Node) -> Result<bool> {
+    Ok(read(node)?.is_some_and(|l| l.incompat().contains(LmaIncompat::AGENT)))
+}
+
+/// Has an inode without LMA stand for an object of another target.
+pub(crate) fn write_agent(h: &mut Handle, node: &Node, fid: &Fid) -> Result {
+    let lma = LustreMdtAttrs::new(*fid, LmaCompat::empty(), LmaIncompat::AGENT);
+    h.set_xattr(node, XATTR_NAME_LMA, Some(lma.as_bytes()), true)
+}
+
 /// Gives an inode without LMA one.
 pub(crate) fn write(h: &mut Handle, node: &Node, fid: &Fid, compat: LmaCompat) -> Result {
     let lma = LustreMdtAttrs::new(*fid, compat, LmaIncompat::empty());

@@ -20,6 +20,7 @@ mod iam;
 mod index;
 mod journal;
 mod lma;
+mod lost_found;
 mod mounted;
 mod object;
 mod oi_files;

@@ -92,6 +92,17 @@ impl Store {
         Ok(())
     }
 
+    /// Plans a name for an object of another target.
+    pub(crate) fn plan_insert_remote(&self, plan: &mut Plan, dir: &Object) -> Result {
+        plan.credits(Credits::Create, 0);
+        plan.credits(Credits::XattrNew, lma::LEN);
+        // A directory that is made in the same transaction is locked from then on.
+        match dir.node() {
+            Ok(d) => plan.lock(&d),
+            Err(_) => Ok(()),
+        }
+    }
+
     /// Plans the removal of a name.
     ///
     /// # Errors
@@ -100,6 +111,10 @@ impl Store {
         let d = dir.node()?;
         plan.credits(Credits::Unlink, 0);
         let child = self.device().lookup(&d, name)?;
+        if lma::is_agent(&child)? {
+            // It ends with its name.
+            plan.credits(Credits::Unlink, 0);
+        }
         plan.lock(&d)?;
         plan.lock(&child)
     }

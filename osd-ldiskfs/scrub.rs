@@ -15,6 +15,7 @@ use kapi::ldiskfs::{BlockFile, Credits, Handle, Node};
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
 use kapi::thread::{spawn, JoinHandle};
+use osd::LostFound;
 use wire::disk::lma::{LmaCompat, LmaIncompat};
 use wire::disk::scrub::{has, mark, Files, ScrubFile, ScrubFlags, ScrubStatus, OSD_OI_FID_NR};
 use zerocopy::little_endian::U64;
@@ -110,6 +111,7 @@ struct State {
     position: u64,
     /// A scan of this mount has been to the end.
     complete: bool,
+    lost_found: LostFound,
 }
 
 /// The scrub of a store.
@@ -171,6 +173,7 @@ impl Scrub {
                     begun: None,
                     position: 0,
                     complete: false,
+                    lost_found: LostFound::default(),
                 }),
                 todo <- new_mutex!(Todo {
                     scan: due,
@@ -202,6 +205,11 @@ impl Scrub {
         if let Some(t) = self.thread.lock().take() {
             t.join();
         }
+    }
+
+    /// What the mount found in `lost+found`.
+    pub(crate) fn set_lost_found(&self, found: LostFound) {
+        self.state.lock().lost_found = found;
     }
 
     /// Whether what the index says of `fid`, or does not say, is so.
@@ -251,6 +259,7 @@ impl Scrub {
         osd::Scrub {
             file: state.disk,
             running: state.begun.map(|t| (state.position, t.elapsed())),
+            lost_found: state.lost_found,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::device::Device;
 use crate::hierarchy::{local_dir, self_fid, Hierarchy, HIERARCHY};
 use crate::index::{Mapping, ObjectIndex};
 use crate::lma;
+use crate::lost_found;
 use crate::oi_files;
 use crate::place::{self, Name, Place};
 use crate::scrub::{Record, Scrub};
@@ -139,6 +140,10 @@ pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
     if !dev.is_readonly() {
         let oi = &layout.oi;
         Scan { dev, oi, ost }.all()?;
+        if ost {
+            let found = lost_found::bring_back(dev, &layout.hierarchy)?;
+            layout.scrub.set_lost_found(found);
+        }
         layout.scrub.start()?;
     }
     Ok(layout)

@@ -223,17 +223,19 @@ impl Running {
             .any(|n| n.is_at(dir, name) && n.node.same(node))
     }
 
+    /// An entry of that name that is on its way out goes first.
+    pub(crate) fn make_way(&mut self, dir: &Node, name: &[u8]) -> Result {
+        let mut removals = self.removals.iter();
+        match removals.position(|r| r.dir.same(dir) && r.name.as_slice() == name) {
+            Some(i) => self.remove_now(i, true),
+            None => Ok(()),
+        }
+    }
+
     /// Gives an object a name in a directory: a rename if it is being moved, an added name
     /// otherwise. Link counts stay.
     pub(crate) fn insert_name(&mut self, dir: &Node, name: &[u8], node: &Node) -> Result {
-        // An entry of that name that is on its way out goes first.
-        if let Some(i) = self
-            .removals
-            .iter()
-            .position(|r| r.dir.same(dir) && r.name.as_slice() == name)
-        {
-            self.remove_now(i, true)?;
-        }
+        self.make_way(dir, name)?;
         if let Some(i) = self.nursed.iter().position(|n| n.node.same(node)) {
             let n = self.nursed.get(i).ok_or(EINVAL)?;
             if !n.is_at(dir, name) {

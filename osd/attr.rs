@@ -10,6 +10,8 @@ pub const S_IFMT: u32 = 0o170000;
 pub const S_IFREG: u32 = 0o100000;
 /// Type of a directory.
 pub const S_IFDIR: u32 = 0o040000;
+/// Type of a symbolic link.
+pub const S_IFLNK: u32 = 0o120000;
 
 /// `FS_*_FL` that can be set on an object of this mode (`ondisk.md` 8.2): some are for directories
 /// alone, and what is neither file nor directory has no others than not to be dumped and to keep

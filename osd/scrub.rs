@@ -12,4 +12,17 @@ pub struct Scrub {
     pub file: ScrubFile,
     /// Where the scan is and for how long it has run, if it runs.
     pub running: Option<(u64, Duration)>,
+    /// What the mount found in `lost+found`.
+    pub lost_found: LostFound,
+}
+
+/// What became of the files in `lost+found`.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct LostFound {
+    /// Files there.
+    pub scanned: u64,
+    /// Objects that are where they belong again.
+    pub repaired: u64,
+    /// Objects that could not be brought back.
+    pub failed: u64,
 }

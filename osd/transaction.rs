@@ -2,7 +2,7 @@
 
 //! Transactions: planned, started, stopped. What a type does not offer cannot be done in its phase.
 
-use crate::{Create, ObjectRef, SetAttr};
+use crate::{Create, Fid, ObjectRef, SetAttr};
 use core::ffi::CStr;
 use kapi::prelude::*;
 
@@ -23,6 +23,7 @@ pub trait Journal {
     ) -> Result;
     fn plan_destroy(&mut self, o: &ObjectRef) -> Result;
     fn plan_insert(&mut self, dir: &ObjectRef, o: &ObjectRef) -> Result;
+    fn plan_insert_remote(&mut self, dir: &ObjectRef) -> Result;
     fn plan_remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result;
     fn plan_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result;
     fn plan_xattr(&mut self, o: &ObjectRef, len: usize) -> Result;
@@ -39,6 +40,7 @@ pub trait Journal {
     ) -> Result;
     fn destroy(&mut self, o: &ObjectRef) -> Result;
     fn insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result;
+    fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result;
     fn remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result;
     fn ref_add(&mut self, o: &ObjectRef) -> Result;
     fn ref_del(&mut self, o: &ObjectRef) -> Result;
@@ -86,6 +88,11 @@ impl Plan {
     /// An object will get a name, and links and times will change on it and on the directory.
     pub fn insert(&mut self, dir: &ObjectRef, o: &ObjectRef) -> Result {
         self.0.plan_insert(dir, o)
+    }
+
+    /// An object of another target will get a name, and links and times will change on the directory.
+    pub fn insert_remote(&mut self, dir: &ObjectRef) -> Result {
+        self.0.plan_insert_remote(dir)
     }
 
     /// A name will go, and links and times will change on what it names and on the directory.
@@ -169,6 +176,21 @@ impl Transaction {
     /// `EEXIST`, `ENOSPC`.
     pub fn insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result {
         self.0.insert(dir, name, o)
+    }
+
+    /// Gives an object of another target a name. Of `mode`, the type counts; [`Transaction::remove`]
+    /// takes the name away, and what stands for the object here. It is no object of this store.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`. `EINVAL`: no type.
+    pub fn insert_remote(
+        &mut self,
+        dir: &ObjectRef,
+        name: &[u8],
+        fid: &Fid,
+        mode: u32,
+    ) -> Result {
+        self.0.insert_remote(dir, name, fid, mode)
     }
 
     /// Takes a name away; the link counts stay.

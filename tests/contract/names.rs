@@ -54,6 +54,7 @@ pub(crate) fn check(stage: &mut dyn Stage, files: u32) -> Result {
         attributes(&*d, &top)?;
         xattrs(&*d, &top)?;
         errors(&*d, &top)?;
+        remote(&*d, &top)?;
     }
     stage.reopen()?;
     let d = stage.device()?;
@@ -336,6 +337,60 @@ fn attributes(d: &dyn Device, top: &ObjectRef) -> Result {
     ok!(ops::set(d, &o, &set));
     check!(ok!(o.attr()).version == 9 && ok!(o.attr()).mtime.sec == 3);
     Ok(())
+}
+
+/// Names of objects of other targets.
+fn remote(d: &dyn Device, top: &ObjectRef) -> Result {
+    let dir = ok!(make(d, top, b"remote", fid(7100), &Create::dir(0o755)));
+    let kinds = [
+        (&b"file"[..], 0o100644, 7),
+        (b"dir", 0o040755, 8),
+        (b"link", 0o120777, 9),
+        (b"pipe", 0o010600, 10),
+    ];
+    let away = |n| Fid::new(SEQ + 99, n);
+    let mut plan = ok!(d.plan());
+    for _ in 0..=kinds.len() {
+        ok!(plan.insert_remote(&dir));
+    }
+    let mut run = ok!(plan.start());
+    for (name, mode, n) in kinds {
+        ok!(run.insert_remote(&dir, name, &away(n), mode));
+    }
+    fails!(run.insert_remote(&dir, b"file", &away(11), 0o100644), EEXIST);
+    ok!(run.stop());
+    for (name, mode, n) in kinds {
+        check!(ok!(dir.lookup(name)) == away(n));
+        // It is none of ours.
+        check!(!ok!(d.object(&away(n))).exists());
+        let mut seen = false;
+        ok!(dir.readdir(0, &mut |e| {
+            seen |= e.name == name && e.fid == away(n) && e.ty == mode >> 12;
+            Ok(Walk::Next)
+        }));
+        check!(seen);
+    }
+    let mut plan = ok!(d.plan());
+    for (name, _, _) in kinds {
+        ok!(plan.remove(&dir, name));
+    }
+    ok!(plan.insert_remote(&dir));
+    let mut run = ok!(plan.start());
+    for (name, _, _) in kinds {
+        ok!(run.remove(&dir, name));
+    }
+    // A name that is free in the same transaction.
+    ok!(run.insert_remote(&dir, b"dir", &away(12), 0o040000));
+    ok!(run.stop());
+    check!(ok!(dir.lookup(b"dir")) == away(12));
+    fails!(dir.lookup(b"file"), ENOENT);
+    let mut plan = ok!(d.plan());
+    ok!(plan.remove(&dir, b"dir"));
+    let mut run = ok!(plan.start());
+    ok!(run.remove(&dir, b"dir"));
+    ok!(run.stop());
+    check!(ok!(dir.is_empty_dir()) && ok!(dir.attr()).nlink == 2);
+    remove(d, top, b"remote")
 }
 
 fn xattrs(d: &dyn Device, top: &ObjectRef) -> Result {

@@ -19,6 +19,14 @@ lose-files)
 lose-state)
 	rm /tmp/target/OI_scrub
 	;;
+lose-names)
+	# As e2fsck does with what has no name.
+	for f in /tmp/target/O/*/d[0-9]/*; do
+		ino=$(stat -c %i "$f")
+		mv "$f" "/tmp/target/lost+found/#$ino"
+	done
+	[ "$(ls /tmp/target/lost+found | wc -l)" -gt 20 ]
+	;;
 *)
 	exit 2
 	;;

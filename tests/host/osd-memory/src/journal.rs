@@ -30,6 +30,7 @@ struct Planned {
     xattrs: Vec<usize>,
     writes: Vec<(u64, u64)>,
     records: usize,
+    remotes: usize,
     // What has been done.
     xattrs_set: BTreeSet<CString>,
     records_done: usize,
@@ -286,6 +287,11 @@ impl Journal for Running {
         Ok(())
     }
 
+    fn plan_insert_remote(&mut self, dir: &ObjectRef) -> Result {
+        self.lock(dir).remotes += 1;
+        Ok(())
+    }
+
     fn plan_remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {
         let fid = dir.lookup(name)?;
         self.lock(dir);
@@ -368,6 +374,26 @@ impl Journal for Running {
             o.fid()
         );
         let r = self.do_insert(dir, name, o);
+        self.note(r)
+    }
+
+    fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result {
+        let p = self.declared(dir, "insert_remote");
+        assert!(p.remotes > 0, "{}: a remote name was not planned", dir.fid());
+        p.remotes -= 1;
+        let ty = (mode >> 12) & 0xf;
+        let r = node(dir).with(|i| {
+            let names = &mut i.dir()?.names;
+            let at = (position(name), name.to_vec());
+            match (ty, names.contains_key(&at)) {
+                (0, _) => Err(EINVAL),
+                (_, true) => Err(EEXIST),
+                _ => {
+                    names.insert(at, Named { fid: *fid, ty });
+                    Ok(())
+                }
+            }
+        });
         self.note(r)
     }
 
