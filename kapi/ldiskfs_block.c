@@ -1,9 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Blocks of files that are written through the journal. */
 #include <linux/buffer_head.h>
+#include <linux/lockdep.h>
 #include <linux/pagemap.h>
 
 #include "ldiskfs_internal.h"
+
+/*
+ * Says that the content of an inode is written block by block. When there is no room for a block,
+ * ext4 takes the lock against page faults and holes inside our handle; for other files that lock
+ * comes before handles. Nobody makes holes here, but lockdep has to be told.
+ */
+void ldiskfs_own_blocks(struct dentry *node)
+{
+	static struct lock_class_key key;
+
+	lockdep_set_class(&d_inode(node)->i_mapping->invalidate_lock, &key);
+}
 
 /*
  * Keeps the inode's block mapping as it is, and copies its root, 60 bytes. Returns whether that is

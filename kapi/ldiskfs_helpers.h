@@ -148,6 +148,7 @@ u32 ldiskfs_xattr_drop_credits(struct dentry *node, u64 len);
 int ldiskfs_drop_credits(struct dentry *node, u32 *out);
 int ldiskfs_drop_values(struct ldiskfs_mount *m, struct dentry *node);
 
+void ldiskfs_own_blocks(struct dentry *node);
 int ldiskfs_map_lock(struct dentry *node, void *out);
 void ldiskfs_map_unlock(struct dentry *node);
 void ldiskfs_set_size(struct dentry *node, u64 size);

@@ -2,9 +2,9 @@
 
 //! What is done to objects inside a transaction.
 
+use crate::hierarchy::self_fid;
 use crate::iam::{self, Shape};
 use crate::index::{Mapping, Writer};
-use crate::hierarchy::self_fid;
 use crate::lma;
 use crate::object::Object;
 use crate::place::{self, Name, Place};

@@ -73,7 +73,9 @@ fn back(dev: &Arc<Device>, hierarchy: &Hierarchy, dir: &Node, name: &[u8]) -> Re
     plan.lock(bucket)?;
     plan.lock(&node)?;
     let mut run = plan.start()?;
-    let done = run.handle()?.rename(dir, name, &node, bucket, to.as_bytes());
+    let done = run
+        .handle()?
+        .rename(dir, name, &node, bucket, to.as_bytes());
     run.stop()?;
     done?;
     pr_info!("{}: back from lost+found\n", fid);

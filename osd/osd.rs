@@ -33,8 +33,8 @@ mod scrub;
 mod transaction;
 
 pub use attr::{
-    settable_flags, Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind, S_IFDIR, S_IFLNK, S_IFMT,
-    S_IFREG,
+    settable_flags, Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind, S_IFDIR, S_IFLNK,
+    S_IFMT, S_IFREG,
 };
 pub use device::Device;
 pub use object::{Entry, Extent, Object, ObjectRef, Walk};

@@ -183,13 +183,7 @@ impl Transaction {
     ///
     /// # Errors
     /// `EEXIST`, `ENOSPC`. `EINVAL`: no type.
-    pub fn insert_remote(
-        &mut self,
-        dir: &ObjectRef,
-        name: &[u8],
-        fid: &Fid,
-        mode: u32,
-    ) -> Result {
+    pub fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result {
         self.0.insert_remote(dir, name, fid, mode)
     }
 

@@ -45,6 +45,8 @@ impl BlockFile {
         let file = check_ptr(unsafe { ffi::ldiskfs_open(node.mount().raw(), node.raw()) })?;
         // SAFETY: opened above.
         unsafe { ffi::ldiskfs_close(file.as_ptr()) };
+        // SAFETY: the node is live, and the content is the caller's alone.
+        unsafe { ffi::ldiskfs_own_blocks(node.raw()) };
         let block_size = node.mount().block_size();
         let blocks = u32::try_from(attr.size.div_ceil(block_size as u64))?;
         let mut map = KVVec::with_capacity(blocks as usize, GFP_NOFS)?;

@@ -229,6 +229,7 @@ extern "C" {
     pub(super) fn ldiskfs_drop_credits(node: *mut Dentry, out: *mut u32) -> c_int;
     pub(super) fn ldiskfs_drop_values(m: *mut Mount, node: *mut Dentry) -> c_int;
 
+    pub(super) fn ldiskfs_own_blocks(node: *mut Dentry);
     pub(super) fn ldiskfs_map_unlock(node: *mut Dentry);
     pub(super) fn ldiskfs_map_lock(node: *mut Dentry, out: *mut u8) -> c_int;
     pub(super) fn ldiskfs_append(

@@ -15,7 +15,7 @@ const UNITS: usize = 512;
 const PER_PAGE: usize = PAGE_SIZE / UNIT;
 
 /// What was done to units `from..to`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Write,
     Punch,
@@ -25,7 +25,7 @@ enum Op {
     Zero,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Entry {
     op: Op,
     from: usize,
@@ -33,9 +33,17 @@ struct Entry {
     stamp: u32,
     /// Transactions of the thread that had stopped before.
     after: u64,
+    /// It met an error: anything may be in the blocks that it touched.
+    failed: bool,
 }
 
 impl Entry {
+    /// Whether it may have left anything in unit `i`.
+    fn spoiled(&self, i: usize) -> bool {
+        let (from, to) = (self.from / PER_PAGE, self.end().div_ceil(PER_PAGE));
+        self.failed && (from..to).contains(&(i / PER_PAGE))
+    }
+
     /// Where the units end that it changes.
     fn end(&self) -> usize {
         match self.op {
@@ -117,16 +125,21 @@ impl BulkLog {
             to,
             stamp: self.entries.len() as u32 + 1,
             after,
+            failed: false,
         };
         // Before it is done: it may be found half-way.
         self.entries.push(e, GFP_KERNEL)?;
         let (pos, len) = ((from * UNIT) as u64, (to - from) * UNIT);
-        match op {
+        let done = match op {
             Op::Write => write(&o, &e, pos, len),
             Op::Punch => o.punch(pos, len as u64),
             Op::Truncate => o.truncate(pos),
             Op::Zero => o.zero_range(pos, len as u64, false),
+        };
+        if let Some(e) = self.entries.last_mut() {
+            e.failed = done.is_err();
         }
+        done
     }
 
     /// Whether the file is what it may be when `there` transactions are: all that was done before
@@ -178,7 +191,8 @@ impl BulkLog {
                         .iter()
                         .any(|e| (e.from..e.end()).contains(&i) && e.leaves() == s)
             };
-            if !stamp.is_some_and(may) {
+            let spoiled = later.iter().any(|e| e.spoiled(i));
+            if !spoiled && !stamp.is_some_and(may) {
                 pr_err!(
                     "{} unit {}: {:?} instead of {} ({} of {} safe)\n",
                     self.fid,
@@ -188,6 +202,10 @@ impl BulkLog {
                     safe,
                     self.entries.len()
                 );
+                let touches = |e: &&Entry| (e.from..e.end()).contains(&i);
+                for e in self.entries.iter().filter(touches) {
+                    pr_err!("{:?}\n", e);
+                }
                 return Err(EINVAL);
             }
         }

@@ -357,7 +357,10 @@ fn remote(d: &dyn Device, top: &ObjectRef) -> Result {
     for (name, mode, n) in kinds {
         ok!(run.insert_remote(&dir, name, &away(n), mode));
     }
-    fails!(run.insert_remote(&dir, b"file", &away(11), 0o100644), EEXIST);
+    fails!(
+        run.insert_remote(&dir, b"file", &away(11), 0o100644),
+        EEXIST
+    );
     ok!(run.stop());
     for (name, mode, n) in kinds {
         check!(ok!(dir.lookup(name)) == away(n));

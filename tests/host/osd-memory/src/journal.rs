@@ -379,7 +379,11 @@ impl Journal for Running {
 
     fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result {
         let p = self.declared(dir, "insert_remote");
-        assert!(p.remotes > 0, "{}: a remote name was not planned", dir.fid());
+        assert!(
+            p.remotes > 0,
+            "{}: a remote name was not planned",
+            dir.fid()
+        );
         p.remotes -= 1;
         let ty = (mode >> 12) & 0xf;
         let r = node(dir).with(|i| {
