@@ -12,9 +12,11 @@ use crate::place::{self, Name, Place};
 use crate::scrub::{Record, Scrub};
 use crate::txn::{Plan, Running};
 use crate::Fid;
+use core::cell::Cell;
 use kapi::ldiskfs::{BlockFile, Credits, Node, Walk};
 use kapi::prelude::*;
 use wire::disk::lma::{LmaCompat, LmaIncompat};
+use wire::disk::scrub::{has, mark, Files};
 use wire::fid::oid;
 
 /// Directories below a sequence, where `last_rcvd` does not say.
@@ -128,7 +130,7 @@ pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
     }
     let used = dev_used(dev)?;
     let mut record = Record::open(dev, used)?;
-    let oi = Arc::new(oi_files::open(dev, &mut record, used)?, GFP_KERNEL)?;
+    let oi = Arc::new(open_oi(dev, &mut record, used, ost)?, GFP_KERNEL)?;
     let scrub = Scrub::new(dev, &oi, ost, record)?;
     let hierarchy = Hierarchy::new(top, buckets(dev)?)?;
     let layout = Layout {
@@ -138,8 +140,6 @@ pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
         nursery,
     };
     if !dev.is_readonly() {
-        let oi = &layout.oi;
-        Scan { dev, oi, ost }.all()?;
         if ost {
             let found = lost_found::bring_back(dev, &layout.hierarchy)?;
             layout.scrub.set_lost_found(found);
@@ -147,6 +147,35 @@ pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
         layout.scrub.start()?;
     }
     Ok(layout)
+}
+
+/// Opens the object index, with the local files in it. A file of the index that cannot take them is
+/// made anew.
+fn open_oi(dev: &Arc<Device>, record: &mut Record, used: bool, ost: bool) -> Result<ObjectIndex> {
+    let mut damaged: Files = [0; 128];
+    loop {
+        let oi = oi_files::open(dev, record, used)?;
+        if dev.is_readonly() {
+            return Ok(oi);
+        }
+        let scan = Scan {
+            dev,
+            oi: &oi,
+            ost,
+            broken: Cell::new(None),
+        };
+        match (scan.all(), scan.broken.get()) {
+            (Ok(()), _) => return Ok(oi),
+            // Once for each: a disk that fails is another matter.
+            (Err(_), Some(i)) if !has(&damaged, i) => {
+                mark(&mut damaged, i);
+                record.disk.restart();
+                record.disk.recreate(i);
+                record.save(dev)?;
+            }
+            (Err(e), _) => return Err(e),
+        }
+    }
 }
 
 /// Directories of the root whose entries are scanned, too.
@@ -164,6 +193,8 @@ struct Scan<'a> {
     dev: &'a Arc<Device>,
     oi: &'a ObjectIndex,
     ost: bool,
+    /// The file of the index that turned out to be damaged.
+    broken: Cell<Option<usize>>,
 }
 
 impl Scan<'_> {
@@ -240,8 +271,18 @@ impl Scan<'_> {
         if place::place(&fid, self.ost) != Place::Index {
             return Ok(());
         }
+        self.enter(node, &fid).inspect_err(|e| {
+            if *e == EIO {
+                self.broken.set(Some(self.oi.file_of(&fid)));
+            }
+        })
+    }
+
+    /// Sees to it that the index has an inode.
+    fn enter(&self, node: &Node, fid: &Fid) -> Result {
+        let dev = self.dev;
         let here = Mapping::of(node)?;
-        let known = self.oi.lookup(&fid)?;
+        let known = self.oi.lookup(fid)?;
         if known == Some(here) {
             return Ok(());
         }
@@ -250,9 +291,9 @@ impl Scan<'_> {
         let mut run = plan.start()?;
         if known.is_some() {
             pr_warn!("{}: the index had another inode\n", fid);
-            self.oi.update(&mut run, &fid, here)?;
+            self.oi.update(&mut run, fid, here)?;
         } else {
-            self.oi.insert(&mut run, &fid, here)?;
+            self.oi.insert(&mut run, fid, here)?;
         }
         run.stop()
     }

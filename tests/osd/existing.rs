@@ -10,7 +10,7 @@ use osd::{Create, Device, Fid, Walk};
 use osd_contract::ops::{make, remove, rename};
 use osd_contract::{check, fails, ok, Stage};
 use osd_ldiskfs::{mount, Options};
-use wire::disk::scrub::ScrubStatus;
+use wire::disk::scrub::{ScrubFlags, ScrubStatus};
 
 /// A name that was found.
 struct Seen {
@@ -46,6 +46,32 @@ pub(crate) fn damaged() -> Result {
     let before = ok!(s.device()?.scrub().ok_or(ENODEV));
     check!(before.running.is_some() || before.file.status() != ScrubStatus::Init);
     walk(&s)
+}
+
+/// The same, of an MDT whose index turns out to be damaged while it is in use: that is noted, and it
+/// is made anew at the next mount.
+pub(crate) fn spoiled() -> Result {
+    {
+        let s = Store::open(false)?;
+        let d = s.device()?;
+        let seen = tree_of(&*d)?;
+        if let Some(m) = &s.mounted {
+            m.forget();
+        }
+        let lost = seen.iter().filter(|f| d.object(&f.fid).is_err()).count();
+        pr_info!("{} of {} objects are out of reach\n", lost, seen.len());
+        check!(lost > 0);
+        let begun = Instant::now();
+        while !ok!(d.scrub().ok_or(ENODEV))
+            .file
+            .flags()
+            .contains(ScrubFlags::RECREATED)
+        {
+            check!(begun.elapsed() < SCAN);
+            kapi::time::sleep(Duration::from_millis(10));
+        }
+    }
+    walk(&Store::open(false)?)
 }
 
 /// How long a scan of all inodes may take.
@@ -106,8 +132,8 @@ fn change(d: &dyn Device) -> Result {
     Ok(())
 }
 
-fn walk(s: &Store) -> Result {
-    let d = s.device()?;
+/// Walks the name space, and has the log say what is there.
+fn tree_of(d: &dyn Device) -> Result<KVVec<Seen>> {
     let mut todo: KVVec<Seen> = KVVec::new();
     let mut path = KVVec::new();
     path.extend_from_slice(b".", GFP_KERNEL)?;
@@ -152,6 +178,12 @@ fn walk(s: &Store) -> Result {
         }
         at += 1;
     }
+    Ok(todo)
+}
+
+fn walk(s: &Store) -> Result {
+    let d = s.device()?;
+    let todo = tree_of(&*d)?;
     scanned(&*d)?;
     // Now through the index alone.
     if let Some(m) = &s.mounted {

@@ -16,6 +16,13 @@ lose-files)
 	rm /tmp/target/oi.16.0
 	dd if=/dev/zero of=/tmp/target/oi.16.1 bs=4096 count=1 conv=notrunc status=none
 	;;
+spoil-*)
+	# All of a tree but its root, or its last block: local files are in the first.
+	blocks=$(($(stat -c %s /tmp/target/oi.16.1) / 4096))
+	first=1
+	[ "$ARGS" = spoil-all ] || first=$((blocks - 1))
+	dd if=/dev/urandom of=/tmp/target/oi.16.1 bs=4096 seek=$first count=$((blocks - first)) conv=notrunc status=none
+	;;
 lose-state)
 	rm /tmp/target/OI_scrub
 	;;

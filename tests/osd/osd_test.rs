@@ -139,6 +139,7 @@ impl kernel::Module for Test {
             3 => existing::tree()?,
             4 => existing::objects()?,
             19 => existing::damaged()?,
+            24 => existing::spoiled()?,
             5 => osd_contract::ost(&mut Store::open(true)?, ALL)?,
             6 => threads::check(2000)?,
             7 => crash::until_killed()?,
