@@ -25,6 +25,9 @@ const NAME: &[u8] = b"OI_scrub";
 /// How often the position is written down.
 const CHECKPOINT: Duration = Duration::from_secs(60);
 
+/// When a scan that failed is tried again.
+const RETRY: Duration = Duration::from_secs(60);
+
 /// `OI_scrub`.
 pub(crate) struct Record {
     file: BlockFile,
@@ -264,11 +267,18 @@ impl Scrub {
     }
 
     fn run(&self) {
+        let mut again = false;
         loop {
             let todo = {
                 let mut todo = self.todo.lock();
                 while !(todo.scan || todo.stop || todo.damaged.is_some()) {
-                    todo = self.wake.wait(todo);
+                    if again {
+                        let late;
+                        (todo, late) = self.wake.wait_timeout(todo, RETRY);
+                        todo.scan |= late;
+                    } else {
+                        todo = self.wake.wait(todo);
+                    }
                 }
                 core::mem::take(&mut *todo)
             };
@@ -279,8 +289,11 @@ impl Scrub {
             if todo.scan {
                 result = result.and(self.scan());
             }
+            again = false;
             if let Err(e) = result {
                 pr_err!("OI scrub: {:?}\n", e);
+                // Of a store that is read-only by now nothing can be repaired.
+                again = e != EROFS;
                 let mut state = self.state.lock();
                 state.begun = None;
                 state.disk.set_status(ScrubStatus::Failed);
