@@ -10,12 +10,13 @@ use crate::setup::local_file;
 use crate::txn::Plan;
 use kapi::ldiskfs::{Credits, Node, Walk};
 use kapi::prelude::*;
+use wire::disk::names::root as top;
 use wire::disk::scrub::{has, Files, ScrubFlags, OSD_OI_FID_NR, OSD_OI_FID_NR_MAX};
 
 const MAX_COUNT: usize = OSD_OI_FID_NR_MAX as usize;
 
 fn name(i: usize) -> Name {
-    Name::new(format_args!("oi.16.{i}"))
+    Name::new(format_args!("{}{i}", top::OI_PREFIX))
 }
 
 /// How many files there are: as many as `record` says, or, on old targets, as are found.

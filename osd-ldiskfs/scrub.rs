@@ -17,11 +17,12 @@ use kapi::sync::atomic::{Atomic, Relaxed};
 use kapi::thread::{spawn, JoinHandle};
 use osd::LostFound;
 use wire::disk::lma::{LmaCompat, LmaIncompat};
+use wire::disk::names::root as top;
 use wire::disk::scrub::{has, mark, Files, ScrubFile, ScrubFlags, ScrubStatus, OSD_OI_FID_NR};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromZeros, IntoBytes};
 
-const NAME: &[u8] = b"OI_scrub";
+const NAME: &[u8] = top::OI_SCRUB.as_bytes();
 /// How often the position is written down.
 const CHECKPOINT: Duration = Duration::from_secs(60);
 

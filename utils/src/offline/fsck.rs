@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use wire::disk::linkea::{LinkEa, XATTR_NAME_LINK};
 use wire::disk::lma::{LmaCompat, LmaIncompat};
+use wire::disk::names::root as top;
 use wire::fid::{seq, Fid};
 
 mod iam;
@@ -118,8 +119,15 @@ pub fn check(disk: &dyn Disk, out: &mut dyn FnMut(&str)) -> Result<Summary> {
         return bad("the root inode is not a directory");
     }
     let target = c.mountdata(&root)?;
-    if c.named(&root, "OI_scrub")?.is_none() {
+    if c.named(&root, top::OI_SCRUB)?.is_none() {
         // Formatted, but never mounted: there are no FIDs yet (spec 18.1).
+        if c.named(&root, top::LAST_RCVD)?.is_some() {
+            c.problem(
+                ROOT_INO,
+                "OI_scrub is missing: the next mount makes the object index anew, and nothing else was \
+                 looked at",
+            );
+        }
         return Ok(c.sum);
     }
     c.last_rcvd(&root, &target)?;
