@@ -437,17 +437,18 @@ impl Mgc {
         all
     }
 
-    /// Ends it: locks are given back, the MGS hears that we go.
+    /// Ends it: locks are given back, the MGS hears that we go. What still waits for an answer of
+    /// the MGS waits no longer: it may never come.
     pub fn stop(&self) {
         self.news.tell(|w| w.stopping = true);
         self.locks.cache().clear();
-        let threads = core::mem::take(&mut *self.threads.lock());
-        threads.join();
-        self.news.follows.lock().clear();
         if self.import.state() == State::Full {
             self.locks.cache().work();
         }
         self.import.leave();
+        let threads = core::mem::take(&mut *self.threads.lock());
+        threads.join();
+        self.news.follows.lock().clear();
         self.server.remove_client(self.import.own_cookie());
         // It knows the locks, and they know it.
         self.locks.set_import(None);

@@ -242,8 +242,11 @@ impl Mgc {
             }
             info.mti_nid_count.set(n);
         }
-        let reply = self.import().call(m, CallOptions::new(&[INFO])?, None)?;
-        let reply = reply.check()?;
+        let mut options = CallOptions::new(&[INFO])?;
+        // With the next connection it is told anew.
+        options.no_resend = r.again;
+        options.no_delay = r.again;
+        let reply = self.import().call(m, options, None)?.check()?;
         let info = reply.msg.get::<MgsTargetInfo>(1)?;
         Ok((info.flags(), info.mti_stripe_index.get()))
     }

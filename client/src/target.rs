@@ -27,6 +27,8 @@ pub trait TargetEvents: Send + Sync {
     fn active(&self, connect: &ConnectData) {
         let _ = connect;
     }
+    /// It is lost; it is made again when this returns.
+    fn disconnected(&self) {}
     /// The target has forgotten us; the locks will go now.
     fn evicting(&self) {}
     /// The target has forgotten us; the locks are gone.
@@ -75,6 +77,9 @@ struct Events {
 impl ImportEvents for Events {
     fn active(&self, connect: &ConnectData) {
         self.more.active(connect);
+    }
+    fn disconnected(&self) {
+        self.more.disconnected();
     }
     fn evicted(&self) {
         self.more.evicting();

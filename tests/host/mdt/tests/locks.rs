@@ -13,12 +13,13 @@ use lustre_client::attr::{S_IFDIR, S_IFREG};
 use lustre_client::cred::Cred;
 use lustre_client::mdc::{Looked, NewNode, SetAttr};
 use lustre_client::rpc;
+use lustre_client::target::TargetEvents;
 use ptlrpc::call::CallOptions;
-use ptlrpc::import::{Import, State};
+use ptlrpc::import::Import;
 use ptlrpc::message::Msg;
 use stack::TestClient;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc as StdArc, OnceLock};
+use std::sync::{Arc as StdArc, Condvar, Mutex as StdMutex, OnceLock};
 use wire::fid::Fid;
 use wire::ldlm::{IntentOp, LdlmIntent};
 use wire::mdt::{Disposition, MdtBody, OpenFlags};
@@ -207,32 +208,36 @@ fn resent() {
     w.stop();
 }
 
-/// Loses the connection whenever a lock is to be given up, so that the cancel is, too.
+/// Loses the connection when a lock is to be given up, so that the cancel is, too.
 #[derive(Default)]
 struct Unlucky {
     import: OnceLock<Arc<Import>>,
     given_up: AtomicU32,
+    lost: StdMutex<bool>,
+    news: Condvar,
+}
+
+impl TargetEvents for Unlucky {
+    /// The connection is not made anew before the cancel has had its chance.
+    fn disconnected(&self) {
+        *self.lost.lock().unwrap() = true;
+        self.news.notify_all();
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 impl Unlucky {
-    /// A request that nobody answers: the connection counts as lost, and is made anew.
+    /// A request that nobody answers: the connection counts as lost.
     fn lose(&self) {
         let import = self.import.get().unwrap();
-        for _ in 0..10 {
-            let m = Msg::request(OBD_PING, OBD_VERSION, &[]).unwrap();
-            let mut o = CallOptions::new(&[]).unwrap();
-            o.portal = Some(60);
-            o.timeout = Some(1);
-            o.no_resend = true;
-            assert_eq!(import.call(m, o, None).err(), Some(ETIMEDOUT));
-            let start = Instant::now();
-            while start.elapsed() < Duration::from_millis(500) {
-                if import.state() != State::Full {
-                    return;
-                }
-            }
-        }
-        panic!("the connection is not lost");
+        let m = Msg::request(OBD_PING, OBD_VERSION, &[]).unwrap();
+        let mut o = CallOptions::new(&[]).unwrap();
+        o.portal = Some(60);
+        o.timeout = Some(1);
+        o.no_resend = true;
+        assert_eq!(import.call(m, o, None).err(), Some(ETIMEDOUT));
+        let lost = self.lost.lock().unwrap();
+        drop(self.news.wait_while(lost, |l| !*l).unwrap());
     }
 }
 
@@ -260,7 +265,7 @@ fn cancels_outlive_the_connection() {
     w.create(Fid::ROOT, "f");
     let unlucky = StdArc::new(Unlucky::default());
     let ops = Arc::new(UnluckyOps(unlucky.clone()), GFP_KERNEL).unwrap();
-    let b = TestClient::with_locks(&w.node, false, ops);
+    let b = TestClient::with_events(&w.node, false, ops, unlucky.clone());
     let import = b.mdc.target().import().clone();
     assert!(unlucky.import.set(import).is_ok());
     let (fid, _) = hold(&b, Fid::ROOT, b"f");

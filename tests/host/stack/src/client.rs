@@ -60,6 +60,16 @@ impl TestClient {
 
     /// Connects; `ops` is told of the locks.
     pub fn with_locks(mdt: &ServerNode, read_only: bool, ops: Arc<dyn CacheOps>) -> TestClient {
+        Self::with_events(mdt, read_only, ops, StdArc::new(NoEvents))
+    }
+
+    /// Connects; `ops` is told of the locks, `events` of the connection.
+    pub fn with_events(
+        mdt: &ServerNode,
+        read_only: bool,
+        ops: Arc<dyn CacheOps>,
+        events: StdArc<dyn TargetEvents>,
+    ) -> TestClient {
         let mut o = NodeOptions::new(new_nid());
         o.port = PORT;
         o.privileged = false;
@@ -74,7 +84,7 @@ impl TestClient {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let uuid = format!("client-{n}");
-        let mdc = Mdc::new(&node, &config, &uuid, read_only, ops, StdArc::new(NoEvents)).unwrap();
+        let mdc = Mdc::new(&node, &config, &uuid, read_only, ops, events).unwrap();
         mdc.target()
             .import()
             .wait_full(Duration::from_secs(10))
