@@ -83,6 +83,20 @@ struct Attrs {
     victim: Option<Attr>,
 }
 
+impl Attrs {
+    /// Out of the way of the stack, which the store and ext4 need.
+    #[inline(never)]
+    fn read(r: &Rename<'_>) -> Result<KBox<Attrs>> {
+        let attrs = Attrs {
+            from: r.from.attr()?,
+            to: r.to.attr()?,
+            o: r.o.attr()?,
+            victim: r.victim.map(|v| v.attr()).transpose()?,
+        };
+        Ok(KBox::new(attrs, GFP_KERNEL)?)
+    }
+}
+
 impl Mdd {
     fn check_rename(&self, c: &Creds, r: &Rename<'_>, a: &Attrs) -> Result {
         r.check_fids()?;
@@ -132,12 +146,7 @@ impl Mdd {
         what: &Rename<'_>,
     ) -> Result<Option<Removed>> {
         let r = what;
-        let a = Attrs {
-            from: r.from.attr()?,
-            to: r.to.attr()?,
-            o: r.o.attr()?,
-            victim: r.victim.map(|v| v.attr()).transpose()?,
-        };
+        let a = Attrs::read(r)?;
         let victim_version = a.victim.as_ref().map_or(ENOENT_VERSION, |v| v.version);
         run.before([a.from.version, a.to.version, a.o.version, victim_version]);
         r.check_names()?;

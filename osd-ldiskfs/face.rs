@@ -12,10 +12,11 @@ use crate::store::Store;
 use crate::Fid;
 use core::any::Any;
 use core::ffi::CStr;
+use core::fmt;
 use kapi::ldiskfs::{self, QuotaKind};
 use kapi::pages::Pages;
 use kapi::prelude::*;
-use osd::{Attr, Entry, Extent, ObjectRef, StatFs, Time, Usage, UsageKind, Walk};
+use osd::{Attr, Checked, Entry, Extent, ObjectRef, StatFs, Time, Usage, UsageKind, Walk};
 
 /// A store in use. As long as there is one, and each object and each transaction has one, the
 /// device stays mounted.
@@ -48,6 +49,10 @@ impl StoreRef {
     }
 }
 
+fn misused(what: fmt::Arguments<'_>) {
+    pr_err!("BUG: {}\n", what);
+}
+
 impl osd::Device for StoreRef {
     fn object(&self, fid: &Fid) -> Result<ObjectRef> {
         self.in_use(self.store.object(fid)?)
@@ -62,10 +67,11 @@ impl osd::Device for StoreRef {
     }
 
     fn plan(&self) -> Result<osd::Plan> {
-        Ok(osd::Plan::new(KBox::new(
-            Txn::new(self.clone()),
-            GFP_KERNEL,
-        )?))
+        let txn = Txn::new(self.clone());
+        Ok(osd::Plan::new(match cfg!(debug_assertions) {
+            true => KBox::new(Checked::new(txn, misused), GFP_KERNEL)?,
+            false => KBox::new(txn, GFP_KERNEL)?,
+        }))
     }
 
     fn statfs(&self) -> Result<StatFs> {

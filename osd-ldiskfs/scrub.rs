@@ -33,7 +33,7 @@ const RETRY: Duration = Duration::from_secs(60);
 pub(crate) struct Record {
     file: BlockFile,
     /// What it says.
-    pub(crate) disk: ScrubFile,
+    pub(crate) disk: KBox<ScrubFile>,
 }
 
 impl Record {
@@ -48,7 +48,7 @@ impl Record {
             true => [0; 16],
             false => dev.mount().superblock().uuid,
         };
-        let mut disk = ScrubFile::new_zeroed();
+        let mut disk = KBox::new(ScrubFile::new_zeroed(), GFP_KERNEL)?;
         disk.init(&uuid, OSD_OI_FID_NR);
         if used && dev.find(dev.root(), NAME)?.is_none() {
             dev.can_repair()?;
@@ -57,7 +57,7 @@ impl Record {
             BlockFile::open(node)?.write(run.handle()?, 0, disk.as_bytes())
         })?;
         let file = BlockFile::open(&node)?;
-        let mut found = ScrubFile::new_zeroed();
+        let mut found = KBox::new(ScrubFile::new_zeroed(), GFP_KERNEL)?;
         let n = file.read(0, found.as_mut_bytes())?;
         match ScrubFile::parse(found.as_bytes().get(..n).unwrap_or_default()) {
             Ok(_) => disk = found,
@@ -107,7 +107,7 @@ struct Todo {
 }
 
 struct State {
-    disk: ScrubFile,
+    disk: KBox<ScrubFile>,
     /// Files of the index that turned out to be damaged.
     damaged: Files,
     /// When the scan that runs was begun, in this mount.
@@ -261,7 +261,7 @@ impl Scrub {
     pub(crate) fn report(&self) -> osd::Scrub {
         let state = self.state.lock();
         osd::Scrub {
-            file: state.disk,
+            file: *state.disk,
             running: state.begun.map(|t| (state.position, t.elapsed())),
             lost_found: state.lost_found,
         }
@@ -304,7 +304,7 @@ impl Scrub {
 
     /// Writes the state down.
     fn save(&self) -> Result {
-        let disk = self.state.lock().disk;
+        let disk = *self.state.lock().disk;
         write(&self.dev, &mut |h| {
             self.file.lock().write(h, 0, disk.as_bytes())
         })
@@ -327,7 +327,7 @@ impl Scrub {
 
     fn begin(&self) -> Result<u64> {
         let mut state = self.state.lock();
-        let d = &mut state.disk;
+        let d = &mut *state.disk;
         let mut from = 0;
         if d.is_unfinished() {
             from = d.sf_pos_last_checkpoint.get();
@@ -354,7 +354,7 @@ impl Scrub {
         if status != ScrubStatus::Scanning {
             state.begun = None;
         }
-        let d = &mut state.disk;
+        let d = &mut *state.disk;
         let ran = u32::try_from(since.elapsed().as_secs()).unwrap_or(u32::MAX);
         *since = Instant::now();
         d.sf_run_time.set(d.sf_run_time.get().saturating_add(ran));
@@ -406,7 +406,7 @@ impl Scrub {
     fn count(&self, next: u64, seen: Result<Seen>) {
         let mut state = self.state.lock();
         state.position = next;
-        let d = &mut state.disk;
+        let d = &mut *state.disk;
         let add = |n: &mut U64| n.set(n.get().saturating_add(1));
         match seen {
             Ok(Seen::Gone) => {}

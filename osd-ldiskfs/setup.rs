@@ -151,6 +151,7 @@ pub(crate) fn open(dev: &Arc<Device>, ost: bool) -> Result<Layout> {
 
 /// Opens the object index, with the local files in it. A file of the index that cannot take them is
 /// made anew.
+#[inline(never)]
 fn open_oi(dev: &Arc<Device>, record: &mut Record, used: bool, ost: bool) -> Result<ObjectIndex> {
     let mut damaged: Files = [0; 128];
     loop {

@@ -23,10 +23,17 @@
 //! one transaction at a time, and waits in it for nothing: no network, no lock of a client, no
 //! commit. Inside it, directories that it did not plan for cannot be looked at (`EDEADLK`), and
 //! objects should be at hand ([`Device::object`] may read from disk).
+//!
+//! # What cannot be done by mistake
+//!
+//! Types leave no operation to a plan, and no plan to a transaction that runs; one that was stopped
+//! is gone. That what is done was planned for is checked by [`Checked`]: always in memory, on ext4
+//! in debug builds of the kernel.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
 mod attr;
+mod checked;
 mod device;
 mod object;
 mod scrub;
@@ -36,6 +43,7 @@ pub use attr::{
     settable_flags, Attr, Create, SetAttr, StatFs, Time, Usage, UsageKind, S_IFDIR, S_IFLNK,
     S_IFMT, S_IFREG,
 };
+pub use checked::{Checked, Complain};
 pub use device::Device;
 pub use object::{Entry, Extent, Object, ObjectRef, Walk};
 pub use scrub::{LostFound, Scrub};

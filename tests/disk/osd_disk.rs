@@ -154,8 +154,11 @@ impl Disk {
     /// A block as it is.
     ///
     /// # Errors
-    /// `EINVAL`: no such block.
-    pub fn get(&self, block: u32, out: &mut [u8; BLOCK]) -> Result {
+    /// `EINVAL`: no such block, or not its length.
+    pub fn get(&self, block: u32, out: &mut [u8]) -> Result {
+        if out.len() != BLOCK {
+            return Err(EINVAL);
+        }
         // SAFETY: a disk, by the invariant, and room for a block.
         result(unsafe { osd_disk_get(self.0.as_ptr(), block, out.as_mut_ptr().cast()) })
     }
@@ -163,8 +166,11 @@ impl Disk {
     /// Changes a block. Nobody uses the device.
     ///
     /// # Errors
-    /// `EINVAL`: no such block. `ENOMEM`.
-    pub fn put(&self, block: u32, data: &[u8; BLOCK]) -> Result {
+    /// `EINVAL`: no such block, or not its length. `ENOMEM`.
+    pub fn put(&self, block: u32, data: &[u8]) -> Result {
+        if data.len() != BLOCK {
+            return Err(EINVAL);
+        }
         // SAFETY: a disk, by the invariant, and the data of a block.
         result(unsafe { osd_disk_put(self.0.as_ptr(), block, data.as_ptr().cast()) })
     }

@@ -121,7 +121,7 @@ pub(crate) fn faults(c: &Campaign) -> Result {
 /// The blocks of the journal (`s_jnl_blocks`: a copy of its inode's map, one extent).
 fn journal(disk: &Disk) -> Result<core::ops::Range<u32>> {
     const EXTENT: usize = 1024 + 0x10c + 12;
-    let mut b = [0; BLOCK];
+    let mut b = KVVec::from_elem(0_u8, BLOCK, GFP_KERNEL)?;
     disk.get(0, &mut b)?;
     let byte = |i: usize| u32::from(b[EXTENT + i]);
     let len = byte(4) | byte(5) << 8;
@@ -133,7 +133,7 @@ fn journal(disk: &Disk) -> Result<core::ops::Range<u32>> {
 /// Harms a block: a few bytes, many, all; or it is another one.
 fn harm(disk: &Disk, rng: &mut Random, blocks: &[u32]) -> Result<u32> {
     let at = blocks[rng.below(blocks.len())];
-    let mut b = [0; BLOCK];
+    let mut b = KVVec::from_elem(0_u8, BLOCK, GFP_KERNEL)?;
     disk.get(at, &mut b)?;
     let off = rng.below(BLOCK);
     let n = match rng.below(8) {

@@ -153,6 +153,8 @@ impl kernel::Module for Test {
             16 => threads::check(40)?,
             17 => memory::check(2000)?,
             18 => faults::commit()?,
+            26 => faults::unplanned()?,
+            25 => cuts::in_thread(faults::sink)?,
             21 => cuts::in_thread(|| harm::faults(&campaign()))?,
             22 => cuts::in_thread(|| harm::garbage(&campaign()))?,
             23 => cuts::in_thread(|| harm::full(&campaign()))?,

@@ -9,7 +9,7 @@ use crate::object::MemoryObject;
 use crate::place::{self, Place};
 use crate::Fid;
 use kapi::prelude::*;
-use osd::{Attr, Create, Device, ObjectRef, Plan, StatFs, Time, Usage, UsageKind};
+use osd::{Attr, Checked, Create, Device, ObjectRef, Plan, StatFs, Time, Usage, UsageKind};
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 use wire::disk::lma::{LmaCompat, LmaIncompat, LustreMdtAttrs, XATTR_NAME_LMA};
@@ -232,10 +232,9 @@ impl Device for MemoryDevice {
     }
 
     fn plan(&self) -> Result<Plan> {
-        Ok(Plan::new(KBox::new(
-            Running::new(&self.shared),
-            GFP_KERNEL,
-        )?))
+        let running = Running::new(&self.shared);
+        let checked = Checked::new(running, |what| panic!("{what}"));
+        Ok(Plan::new(KBox::new(checked, GFP_KERNEL)?))
     }
 
     fn statfs(&self) -> Result<StatFs> {

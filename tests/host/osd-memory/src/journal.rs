@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Transactions. They check that what is done was planned for.
+//! Transactions.
 
 use crate::commit::{in_transaction, set_in_transaction};
 use crate::device::Shared;
@@ -12,29 +12,11 @@ use core::ffi::CStr;
 use kapi::prelude::*;
 use osd::{settable_flags, Callback, Create, Journal, ObjectRef, SetAttr};
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
 
 /// Directories with more links than this count as having one.
 const LINK_MAX: u32 = 65000;
 const NAME_MAX: usize = 255;
 const XATTR_MAX: usize = 65536;
-
-/// What was planned for an object.
-#[derive(Default)]
-struct Planned {
-    create: bool,
-    destroy: bool,
-    /// Something that locks it.
-    lock: bool,
-    ids: BTreeSet<(u8, u32)>,
-    xattrs: Vec<usize>,
-    writes: Vec<(u64, u64)>,
-    records: usize,
-    remotes: usize,
-    // What has been done.
-    xattrs_set: BTreeSet<CString>,
-    records_done: usize,
-}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -47,8 +29,9 @@ enum Phase {
 pub(crate) struct Running {
     shared: std::sync::Arc<Shared>,
     phase: Phase,
-    planned: BTreeMap<Fid, Planned>,
-    inserts: BTreeSet<(Fid, Fid)>,
+    /// What is locked, in order: so two transactions do not wait for each other.
+    locks: BTreeSet<Fid>,
+    /// What had the names that are removed.
     removes: BTreeMap<(Fid, Vec<u8>), Fid>,
     locked: Vec<std::sync::Arc<Node>>,
     /// Made here, and without a name yet.
@@ -70,8 +53,7 @@ impl Running {
         Running {
             shared: shared.clone(),
             phase: Phase::Plan,
-            planned: BTreeMap::new(),
-            inserts: BTreeSet::new(),
+            locks: BTreeSet::new(),
             removes: BTreeMap::new(),
             locked: Vec::new(),
             nameless: Vec::new(),
@@ -81,30 +63,8 @@ impl Running {
         }
     }
 
-    fn plan(&mut self, o: &ObjectRef) -> &mut Planned {
-        self.planned.entry(node(o).fid).or_default()
-    }
-
-    fn lock(&mut self, o: &ObjectRef) -> &mut Planned {
-        let p = self.plan(o);
-        p.lock = true;
-        p
-    }
-
-    /// What was planned for an object that is being changed.
-    #[track_caller]
-    fn declared(&mut self, o: &ObjectRef, what: &str) -> &mut Planned {
-        assert!(self.phase == Phase::Run, "{what} outside of a transaction");
-        match self.planned.get_mut(o.fid()) {
-            Some(p) => p,
-            None => panic!("{}: {what} was not planned for", o.fid()),
-        }
-    }
-
-    #[track_caller]
-    fn locked(&mut self, o: &ObjectRef, what: &str) {
-        let p = self.declared(o, what);
-        assert!(p.lock, "{}: {what} was not planned for", o.fid());
+    fn lock(&mut self, o: &ObjectRef) {
+        self.locks.insert(node(o).fid);
     }
 
     fn note<T>(&mut self, r: Result<T>) -> Result<T> {
@@ -216,17 +176,6 @@ impl Running {
         Ok(())
     }
 
-    #[track_caller]
-    fn record(&mut self, o: &ObjectRef) {
-        let p = self.declared(o, "an index");
-        p.records_done += 1;
-        assert!(
-            p.records_done <= p.records,
-            "{}: more records than were planned for",
-            o.fid()
-        );
-    }
-
     /// Ends it. `Err` has what was never given a name.
     fn finish(&mut self) -> Result<(), Fid> {
         let mut result = Ok(());
@@ -259,7 +208,7 @@ impl Journal for Running {
         if matches!(self.shared.place(o.fid()), Place::Root | Place::Accounting) {
             return Err(EOPNOTSUPP);
         }
-        self.lock(o).create = true;
+        self.lock(o);
         if let Some((dir, _)) = near {
             self.lock(dir);
         }
@@ -276,58 +225,48 @@ impl Journal for Running {
         ) {
             return Err(EOPNOTSUPP);
         }
-        self.lock(o).destroy = true;
+        self.lock(o);
         Ok(())
     }
 
     fn plan_insert(&mut self, dir: &ObjectRef, o: &ObjectRef) -> Result {
         self.lock(dir);
         self.lock(o);
-        self.inserts.insert((*dir.fid(), *o.fid()));
         Ok(())
     }
 
     fn plan_insert_remote(&mut self, dir: &ObjectRef) -> Result {
-        self.lock(dir).remotes += 1;
+        self.lock(dir);
         Ok(())
     }
 
     fn plan_remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {
         let fid = dir.lookup(name)?;
         self.lock(dir);
-        self.planned.entry(fid).or_default().lock = true;
+        self.locks.insert(fid);
         self.removes.insert((*dir.fid(), name.to_vec()), fid);
         Ok(())
     }
 
-    fn plan_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result {
-        let p = self.lock(o);
-        for (kind, id) in (0..).zip([set.uid, set.gid, set.projid]) {
-            p.ids.extend(id.map(|id| (kind, id)));
-        }
+    fn plan_attr(&mut self, o: &ObjectRef, _: &SetAttr) -> Result {
+        self.lock(o);
         Ok(())
     }
 
-    fn plan_xattr(&mut self, o: &ObjectRef, len: usize) -> Result {
-        self.lock(o).xattrs.push(len);
+    fn plan_xattr(&mut self, o: &ObjectRef, _: usize) -> Result {
+        self.lock(o);
         Ok(())
     }
 
-    fn plan_write(&mut self, o: &ObjectRef, off: u64, len: usize) -> Result {
-        self.plan(o)
-            .writes
-            .push((off, off.saturating_add(len as u64)));
+    fn plan_write(&mut self, _: &ObjectRef, _: u64, _: usize) -> Result {
         Ok(())
     }
 
-    fn plan_append(&mut self, o: &ObjectRef, _: usize) -> Result {
-        let end = o.attr().map_or(0, |a| a.size);
-        self.plan(o).writes.push((end, u64::MAX));
+    fn plan_append(&mut self, _: &ObjectRef, _: usize) -> Result {
         Ok(())
     }
 
-    fn plan_record(&mut self, o: &ObjectRef) -> Result {
-        self.plan(o).records += 1;
+    fn plan_record(&mut self, _: &ObjectRef) -> Result {
         Ok(())
     }
 
@@ -335,8 +274,7 @@ impl Journal for Running {
         if in_transaction() {
             return Err(EDEADLK);
         }
-        // The map has them in order, so that two transactions do not wait for each other.
-        for (fid, _) in self.planned.iter().filter(|(_, p)| p.lock) {
+        for fid in &self.locks {
             let n = self.shared.node(fid);
             n.lock();
             self.locked.push(n);
@@ -352,39 +290,21 @@ impl Journal for Running {
         what: &Create<'_>,
         _near: Option<(&ObjectRef, &[u8])>,
     ) -> Result {
-        let p = self.declared(o, "create");
-        assert!(p.create, "{}: create was not planned for", o.fid());
         let r = self.do_create(o, what);
         self.note(r)
     }
 
     fn destroy(&mut self, o: &ObjectRef) -> Result {
-        let p = self.declared(o, "destroy");
-        assert!(p.destroy, "{}: destroy was not planned for", o.fid());
         let r = self.do_destroy(o);
         self.note(r)
     }
 
     fn insert(&mut self, dir: &ObjectRef, name: &[u8], o: &ObjectRef) -> Result {
-        self.locked(dir, "insert");
-        assert!(
-            self.inserts.contains(&(*dir.fid(), *o.fid())),
-            "{}: insert of {} was not planned for",
-            dir.fid(),
-            o.fid()
-        );
         let r = self.do_insert(dir, name, o);
         self.note(r)
     }
 
     fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result {
-        let p = self.declared(dir, "insert_remote");
-        assert!(
-            p.remotes > 0,
-            "{}: a remote name was not planned",
-            dir.fid()
-        );
-        p.remotes -= 1;
         let ty = (mode >> 12) & 0xf;
         let r = node(dir).with(|i| {
             let names = &mut i.dir()?.names;
@@ -402,10 +322,8 @@ impl Journal for Running {
     }
 
     fn remove(&mut self, dir: &ObjectRef, name: &[u8]) -> Result {
-        self.locked(dir, "remove");
-        let Some(planned) = self.removes.get(&(*dir.fid(), name.to_vec())) else {
-            panic!("{}: remove of {name:?} was not planned for", dir.fid());
-        };
+        let planned = self.removes.get(&(*dir.fid(), name.to_vec()));
+        let planned = planned.ok_or(EINVAL)?;
         if name == b"." || name == b".." {
             return Ok(());
         }
@@ -423,7 +341,6 @@ impl Journal for Running {
     }
 
     fn ref_add(&mut self, o: &ObjectRef) -> Result {
-        self.locked(o, "ref_add");
         let r = self.changed(o, |i| {
             let n = &mut i.attr.nlink;
             match i.content {
@@ -439,7 +356,6 @@ impl Journal for Running {
     }
 
     fn ref_del(&mut self, o: &ObjectRef) -> Result {
-        self.locked(o, "ref_del");
         let r = self.changed(o, |i| {
             if !(i.attr.is_dir() && i.attr.nlink == 1) {
                 i.attr.nlink = i.attr.nlink.checked_sub(1).ok_or(EINVAL)?;
@@ -450,15 +366,6 @@ impl Journal for Running {
     }
 
     fn set_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result {
-        self.locked(o, "set_attr");
-        let p = self.declared(o, "set_attr");
-        for (kind, id) in (0..).zip([set.uid, set.gid, set.projid]) {
-            // Root's usage is always at hand.
-            if let Some(id) = id.filter(|id| *id != 0) {
-                let planned = p.ids.contains(&(kind, id));
-                assert!(planned, "{}: id {id} was not planned for", o.fid());
-            }
-        }
         if set.version.is_some_and(|v| v > i64::MAX as u64) {
             return self.note(Err(EINVAL));
         }
@@ -488,17 +395,6 @@ impl Journal for Running {
     }
 
     fn set_xattr(&mut self, o: &ObjectRef, name: &CStr, value: Option<&[u8]>) -> Result {
-        let p = self.declared(o, "set_xattr");
-        let len = value.map_or(0, <[u8]>::len);
-        if !p.xattrs_set.contains(name) {
-            // The smallest that was planned and is long enough.
-            let fits = p.xattrs.iter().enumerate().filter(|(_, l)| **l >= len);
-            let Some((i, _)) = fits.min_by_key(|(_, l)| **l) else {
-                panic!("{}: {name:?} of {len} bytes was not planned for", o.fid());
-            };
-            p.xattrs.swap_remove(i);
-            p.xattrs_set.insert(name.to_owned());
-        }
         let r = self.changed(o, |i| {
             let known = [
                 &b"user."[..],
@@ -521,9 +417,6 @@ impl Journal for Running {
 
     fn write(&mut self, o: &ObjectRef, off: u64, data: &[u8]) -> Result {
         let end = off.checked_add(data.len() as u64).ok_or(EFBIG)?;
-        let p = self.declared(o, "write");
-        let planned = p.writes.iter().any(|(from, to)| *from <= off && end <= *to);
-        assert!(planned, "{}: write at {off} to {end} not planned", o.fid());
         let shared = self.shared.clone();
         let r = self.changed(o, |i| {
             let old = i.count();
@@ -542,7 +435,6 @@ impl Journal for Running {
     }
 
     fn index_make(&mut self, o: &ObjectRef, key: usize, rec: usize) -> Result {
-        self.record(o);
         let r = self.changed(o, |i| {
             if !matches!(i.content, Content::Closed) || key == 0 {
                 return Err(EINVAL);
@@ -559,7 +451,6 @@ impl Journal for Running {
     }
 
     fn index_insert(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result {
-        self.record(o);
         let r = self.changed(o, |i| {
             let index = i.index()?;
             if key.len() != index.key || rec.len() != index.rec {
@@ -576,7 +467,6 @@ impl Journal for Running {
     }
 
     fn index_update(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result {
-        self.record(o);
         let r = self.changed(o, |i| {
             let index = i.index()?;
             if key.len() != index.key || rec.len() != index.rec {
@@ -590,7 +480,6 @@ impl Journal for Running {
     }
 
     fn index_delete(&mut self, o: &ObjectRef, key: &[u8]) -> Result {
-        self.record(o);
         let r = self.changed(o, |i| {
             let index = i.index()?;
             if key.len() != index.key {
