@@ -28,6 +28,8 @@ const CHECKPOINT: Duration = Duration::from_secs(60);
 
 /// When a scan that failed is tried again.
 const RETRY: Duration = Duration::from_secs(60);
+/// How often an inode is looked at that may be in the making.
+const MAKING: u32 = 100;
 
 /// `OI_scrub`.
 pub(crate) struct Record {
@@ -430,11 +432,25 @@ impl Scrub {
         }
     }
 
+    /// The inode, if it is in use.
+    fn find(&self, ino: u64) -> Result<Option<Node>> {
+        let mut tries = 0;
+        loop {
+            match self.dev.mount().iget(ino, 0) {
+                Ok(node) => return Ok(Some(node)),
+                Err(e) if e == ESTALE => return Ok(None),
+                // ext4 says so of one that is just being made, too.
+                Err(e) if e == ENOMEM && tries < MAKING => tries += 1,
+                Err(e) => return Err(e),
+            }
+            kapi::time::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Looks at an inode, and puts right what the index says of it.
     fn look(&self, ino: u64) -> Result<Seen> {
-        let node = match self.dev.mount().iget(ino, 0) {
-            Err(e) if e == ESTALE => return Ok(Seen::Gone),
-            other => other?,
+        let Some(node) = self.find(ino)? else {
+            return Ok(Seen::Gone);
         };
         let Some(lma) = lma::read(&node)? else {
             return Ok(Seen::Other);

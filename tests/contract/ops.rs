@@ -40,7 +40,7 @@ pub fn make(
     fid: Fid,
     what: &Create<'_>,
 ) -> Result<ObjectRef> {
-    let o = ok!(d.object(&fid));
+    let o = ok!(d.new_object(&fid));
     let mut plan = ok!(d.plan());
     ok!(plan.create(&o, what, Some((parent, name))));
     ok!(plan.insert(parent, &o));

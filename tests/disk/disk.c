@@ -426,6 +426,19 @@ void osd_disk_paths_end(struct fs_struct *old)
 	__revert_init_fs(old);
 }
 
+/* As sync(2) does, for the file system that is mounted, if one is. */
+void osd_disk_sync(struct osd_disk *d)
+{
+	struct block_device *bdev = d->gd->part0;
+
+	mutex_lock(&bdev->bd_holder_lock);
+	if (bdev->bd_holder_ops && bdev->bd_holder_ops->sync)
+		/* It gives the lock back. */
+		bdev->bd_holder_ops->sync(bdev);
+	else
+		mutex_unlock(&bdev->bd_holder_lock);
+}
+
 /* Runs a program, given by its path; its words are divided by spaces. Returns its exit status, or an error. */
 int osd_disk_run(const char *command)
 {

@@ -30,6 +30,7 @@ int osd_disk_entry(struct osd_disk *d, u32 i, struct osd_disk_entry *out);
 int osd_disk_replay(struct osd_disk *d, u32 i, bool below);
 void osd_disk_forget(struct osd_disk *d);
 void osd_disk_settle(struct osd_disk *d);
+void osd_disk_sync(struct osd_disk *d);
 int osd_disk_get(struct osd_disk *d, u32 block, void *out);
 int osd_disk_put(struct osd_disk *d, u32 block, const void *data);
 void osd_disk_fail(struct osd_disk *d, u32 what, u32 first, u32 end, u32 skip, u32 times);

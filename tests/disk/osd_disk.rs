@@ -65,6 +65,7 @@ extern "C" {
     fn osd_disk_replay(d: *mut c_void, i: u32, below: bool) -> c_int;
     fn osd_disk_forget(d: *mut c_void);
     fn osd_disk_settle(d: *mut c_void);
+    fn osd_disk_sync(d: *mut c_void);
     fn osd_disk_get(d: *mut c_void, block: u32, out: *mut c_void) -> c_int;
     fn osd_disk_put(d: *mut c_void, block: u32, data: *const c_void) -> c_int;
     fn osd_disk_fail(d: *mut c_void, what: u32, first: u32, end: u32, skip: u32, times: u32);
@@ -149,6 +150,12 @@ impl Disk {
     pub fn settle(&self) {
         // SAFETY: a disk, by the invariant.
         unsafe { osd_disk_settle(self.0.as_ptr()) }
+    }
+
+    /// What the file system on it has in memory is written, if one is mounted.
+    pub fn sync(&self) {
+        // SAFETY: a disk, by the invariant.
+        unsafe { osd_disk_sync(self.0.as_ptr()) }
     }
 
     /// A block as it is.

@@ -132,6 +132,22 @@ pub(crate) fn work(tape: &Arc<Tape>, seed: u64) -> Result<KVec<History>> {
     Ok(all)
 }
 
+/// Has the journal commit all the time while `f` runs, so that a cut may be anywhere in it.
+pub(crate) fn restless<R>(tape: &Arc<Tape>, f: impl FnOnce() -> R) -> Result<R> {
+    let done = Arc::new(AtomicBool::new(false), GFP_KERNEL)?;
+    let (theirs, ended) = (tape.clone(), done.clone());
+    let thread = kapi::thread::spawn(format_args!("restless"), move || {
+        while !ended.load(Ordering::Relaxed) {
+            theirs.0.sync();
+            kapi::thread::yield_now();
+        }
+    })?;
+    let r = f();
+    done.store(true, Ordering::Relaxed);
+    thread.join();
+    Ok(r)
+}
+
 /// What a cut leaves.
 struct Cut {
     number: u32,
@@ -207,18 +223,14 @@ fn look(all: &[History], at: u32) -> Result<usize> {
     Ok(n)
 }
 
-fn record(tape: &Arc<Tape>, c: &Campaign, seed: u64) -> Result {
-    let disk = &tape.0;
-    disk.forget();
-    ok!(format(disk, seed));
-    let all = work(tape, seed)?;
-    let begun: usize = all.iter().map(History::begun).sum();
-    pr_info!(
-        "seed {}: {} transactions, {} writes\n",
-        seed,
-        begun,
-        disk.entries()
-    );
+/// Cuts what was recorded, again and again; `look` is shown what each cut leaves, and counts what
+/// is there. Returns how many cuts there were, and the least and the most that was there.
+pub(crate) fn each(
+    disk: &Disk,
+    c: &Campaign,
+    seed: u64,
+    look: &dyn Fn(u32) -> Result<usize>,
+) -> Result<(usize, usize, usize)> {
     let mut list = KVVec::new();
     for number in 0..c.cuts {
         if c.only.is_none_or(|o| o == number) {
@@ -234,7 +246,7 @@ fn record(tape: &Arc<Tape>, c: &Campaign, seed: u64) -> Result {
             safe += 1;
         }
         cut.leave(disk, flushed)?;
-        let r = look(&all, cut.at).and_then(|n| {
+        let r = look(cut.at).and_then(|n| {
             ok!(disk.closed());
             (least, most) = (least.min(n), most.max(n));
             check!(i as u32 % c.fsck != 0 || is_clean()?);
@@ -246,21 +258,49 @@ fn record(tape: &Arc<Tape>, c: &Campaign, seed: u64) -> Result {
             disk.forget();
             cut.leave(disk, flushed)?;
             keep(c"/bin/cp /dev/osdtest /build/osd/cut-before.img");
-            pr_err!(
-                "seed {} cut {} at {}, safe up to {}: {:?}; again: tests/osd/run KERNEL cuts {} {}\n",
-                seed, cut.number, cut.at, flushed, e, seed, cut.number
-            );
+            let (number, at) = (cut.number, cut.at);
+            pr_err!("seed {seed} cut {number} at {at}, safe up to {flushed}: {e:?}\n");
             return Err(e);
         }
         disk.forget();
     }
-    pr_info!(
-        "seed {}: {} cuts, {} to {} transactions there\n",
-        seed,
-        list.len(),
-        least,
-        most
-    );
+    Ok((list.len(), least, most))
+}
+
+fn record(tape: &Arc<Tape>, c: &Campaign, seed: u64) -> Result {
+    let disk = &tape.0;
+    disk.forget();
+    ok!(format(disk, seed));
+    let all = work(tape, seed)?;
+    let begun: usize = all.iter().map(History::begun).sum();
+    let writes = disk.entries();
+    pr_info!("seed {seed}: {begun} transactions, {writes} writes\n");
+    let (n, least, most) = each(disk, c, seed, &|at| look(&all, at))?;
+    pr_info!("seed {seed}: {n} cuts, {least} to {most} transactions there\n");
+    Ok(())
+}
+
+/// The mount that follows a cut is cut as well, while it plays the journal back, or at its end.
+fn record_mount(tape: &Arc<Tape>, c: &Campaign, seed: u64) -> Result {
+    let disk = &tape.0;
+    disk.forget();
+    ok!(format(disk, seed));
+    let all = work(tape, seed)?;
+    let first = Cut::new(disk, seed, 0)?;
+    let flushed = first.flushed(disk)?;
+    for i in 0..flushed {
+        disk.replay(i, true)?;
+    }
+    first.leave(disk, flushed)?;
+    disk.settle();
+    disk.record(true);
+    drop(restless(tape, || Store::on(PATH, false))??);
+    ok!(disk.closed());
+    disk.record(false);
+    disk.forget();
+    let writes = disk.entries();
+    let (n, ..) = each(disk, c, seed, &|_| look(&all, first.at))?;
+    pr_info!("seed {seed}: {n} cuts of a mount of {writes} writes\n");
     Ok(())
 }
 
@@ -274,19 +314,25 @@ pub(crate) fn in_thread(f: impl FnOnce() -> Result + Send + 'static) -> Result {
     ended
 }
 
-/// Runs it.
-pub(crate) fn check(c: &Campaign) -> Result {
+/// Runs `one` for each seed.
+pub(crate) fn seeds(c: &Campaign, one: &dyn Fn(&Arc<Tape>, &Campaign, u64) -> Result) -> Result {
     let tape = Arc::new(Tape(Disk::new(BLOCKS)?), GFP_KERNEL)?;
     let start = Instant::now();
     for seed in c.seed..c.seed + c.records {
-        record(&tape, c, seed)?;
+        one(&tape, c, seed)?;
     }
+    let (records, cuts) = (c.records, c.cuts);
     let ms = start.elapsed().as_millis() as u64;
-    pr_info!(
-        "{} records, {} cuts of each in {} ms\n",
-        c.records,
-        c.cuts,
-        ms
-    );
+    pr_info!("{records} records, {cuts} cuts of each in {ms} ms\n");
     Ok(())
+}
+
+/// Cuts of transactions.
+pub(crate) fn check(c: &Campaign) -> Result {
+    seeds(c, &record)
+}
+
+/// Cuts of mounts that play the journal back.
+pub(crate) fn replays(c: &Campaign) -> Result {
+    seeds(c, &record_mount)
 }

@@ -78,7 +78,7 @@ pub(crate) fn spoiled() -> Result {
 const SCAN: Duration = Duration::from_secs(60);
 
 /// Waits until no object is hidden by a scan of all inodes.
-fn scanned(d: &dyn Device) -> Result {
+pub(crate) fn scanned(d: &dyn Device) -> Result {
     let begun = Instant::now();
     loop {
         let s = ok!(d.scrub().ok_or(ENODEV));

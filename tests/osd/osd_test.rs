@@ -13,6 +13,7 @@ mod faults;
 mod harm;
 mod memory;
 mod meter;
+mod rescans;
 mod speed;
 mod threads;
 mod wrappers;
@@ -159,6 +160,8 @@ impl kernel::Module for Test {
             22 => cuts::in_thread(|| harm::garbage(&campaign()))?,
             23 => cuts::in_thread(|| harm::full(&campaign()))?,
             20 => cuts::in_thread(|| cuts::check(&campaign()))?,
+            27 => cuts::in_thread(|| cuts::replays(&campaign()))?,
+            28 => cuts::in_thread(|| rescans::check(&campaign()))?,
             _ => return Err(EINVAL),
         }
         Ok(Test)
