@@ -80,6 +80,8 @@ struct Touched {
     content: bool,
     // A new file that has no name yet.
     unnamed: bool,
+    // Made in this handle.
+    new: bool,
 }
 
 /// A running transaction of the current thread.
@@ -229,6 +231,7 @@ impl Handle {
             want: node.attr(),
             content,
             unnamed: false,
+            new: false,
         };
         Ok(self.touched.push(t, GFP_NOFS)?)
     }
@@ -294,6 +297,10 @@ impl Handle {
 
     fn adopt_new(&mut self, node: &Node, mode: u32) -> Result {
         self.adopt(node)?;
+        let n = self.touch(node)?;
+        if let Some(t) = self.touched.get_mut(n) {
+            t.new = true;
+        }
         // What is inherited is the caller's business.
         self.set_flags(node, 0, INHERITED)?;
         let a = node.attr();
@@ -406,18 +413,20 @@ impl Handle {
         let n = self.touch(node)?;
         // An empty value is a value: its pointer is not null.
         let (buf, len) = value.map_or((core::ptr::null(), 0), |v| (v.as_ptr(), v.len()));
-        // SAFETY: the mount and the node are live, the thread is in this handle, `name` ends in
-        // NUL, `buf` is null or has `len` bytes.
-        let ret = unsafe {
-            ffi::ldiskfs_setxattr(
-                self.mount.raw(),
-                node.raw(),
-                name.as_ptr(),
-                buf,
-                len as u64,
-                if create { 1 } else { 0 },
-            )
+        let mount = self.mount.raw();
+        let set = |create| {
+            let (len, flags) = (len as u64, i32::from(create));
+            // SAFETY: the mount and the node are live, the thread is in this handle, `name` ends in
+            // NUL, `buf` is null or has `len` bytes.
+            unsafe { ffi::ldiskfs_setxattr(mount, node.raw(), name.as_ptr(), buf, len, flags) }
         };
+        // ext4 wants no credits for the end of an old value where it knows that there is none; they
+        // were not planned for on an inode that is new.
+        let new = self.touched.get(n).is_some_and(|t| t.new);
+        let mut ret = set(create || new);
+        if ret == EEXIST.to_errno() && !create {
+            ret = set(false);
+        }
         self.restore(n);
         check(ret)
     }

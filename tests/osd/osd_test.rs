@@ -11,6 +11,7 @@ mod cuts;
 mod existing;
 mod faults;
 mod harm;
+mod large;
 mod memory;
 mod meter;
 mod rescans;
@@ -161,6 +162,7 @@ impl kernel::Module for Test {
             23 => cuts::in_thread(|| harm::full(&campaign()))?,
             20 => cuts::in_thread(|| cuts::check(&campaign()))?,
             27 => cuts::in_thread(|| cuts::replays(&campaign()))?,
+            29 => large::check(90_000)?,
             28 => cuts::in_thread(|| rescans::check(&campaign()))?,
             _ => return Err(EINVAL),
         }
