@@ -3,6 +3,7 @@
 //! The device below a store: the mount, what is checked before it, and directories by name.
 
 use crate::commit::CommitQueue;
+use crate::damage;
 use crate::htree::{self, Blocks, Found, HashInfo};
 use core::ffi::CStr;
 use kapi::ldiskfs::{self, Dquot, Mount, Node, QuotaKind, Shared, Super};
@@ -158,6 +159,7 @@ impl Device {
         let lock = dir.shared()?;
         let attr = dir.attr();
         let blocks = DirBlocks {
+            dir,
             lock,
             count: u32::try_from(attr.size.div_ceil(self.mount.block_size() as u64))?,
         };
@@ -181,6 +183,7 @@ impl Device {
         let lock = dir.shared()?;
         let size = dir.attr().size;
         htree::is_empty(&DirBlocks {
+            dir,
             lock,
             count: u32::try_from(size.div_ceil(self.mount.block_size() as u64))?,
         })
@@ -188,16 +191,21 @@ impl Device {
 }
 
 struct DirBlocks<'a> {
+    dir: &'a Node,
     lock: Shared<'a>,
     count: u32,
 }
 
 impl Blocks for DirBlocks<'_> {
     fn block(&self, n: u32, f: &mut dyn FnMut(Option<&[u8]>) -> Result) -> Result {
-        if n >= self.count {
-            return Err(EUCLEAN);
-        }
-        self.lock.dir_block(n, |b| f(b))?
+        let seen = match n < self.count {
+            true => self.lock.dir_block(n, |b| f(b)).and_then(|r| r),
+            false => Err(EUCLEAN),
+        };
+        seen.inspect_err(|e| {
+            let advice = ": unmount the target, and run e2fsck -f";
+            damage::in_block(self.dir, n, "a directory", advice, *e);
+        })
     }
 
     fn count(&self) -> u32 {

@@ -2,6 +2,7 @@
 
 //! IAM files on the device, and the object index that is made of them.
 
+use crate::damage;
 use crate::iam::{self, Blocks, BlocksMut, Shape};
 use crate::txn::Running;
 use crate::Fid;
@@ -21,7 +22,9 @@ impl Blocks for Reader<'_> {
         u32::try_from(self.0.blocks()).unwrap_or(u32::MAX)
     }
     fn read(&self, n: u32, f: &mut dyn FnMut(&[u8]) -> Result) -> Result {
-        self.0.read_block(n.into(), |b| f(b.ok_or(EIO)?))?
+        let seen = self.0.read_block(n.into(), |b| f(b.ok_or(EIO)?));
+        seen.and_then(|r| r)
+            .inspect_err(|e| damage::in_block(self.0.node(), n, "an index", "", *e))
     }
 }
 

@@ -24,8 +24,17 @@ pub(crate) fn read(node: &Node) -> Result<Option<LustreMdtAttrs>> {
     };
     match LustreMdtAttrs::parse(b.get(..n).unwrap_or_default()) {
         Ok(lma) => Ok(Some(*lma)),
-        Err(Malformed::Unsupported) => Err(EOPNOTSUPP),
-        Err(_) => Err(EINVAL),
+        Err(Malformed::Unsupported) => {
+            pr_warn_ratelimited!(
+                "inode {}: its LMA has a flag that is not known\n",
+                node.ino()
+            );
+            Err(EOPNOTSUPP)
+        }
+        Err(_) => {
+            pr_warn_ratelimited!("inode {}: its LMA is damaged\n", node.ino());
+            Err(EINVAL)
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 mod cache;
 mod change;
 mod commit;
+mod damage;
 mod device;
 mod dirhash;
 mod face;
