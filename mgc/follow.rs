@@ -129,40 +129,64 @@ impl Follow {
         records
     }
 
-    /// Reads it, and tells the follower if it says something new. With `copy`, a copy serves if
-    /// the MGS cannot be asked.
-    ///
-    /// # Errors
-    /// Those of the connection, of the log, and of the follower.
-    pub(crate) fn read(&self, import: &Arc<Import>, locks: &Locks, copy: bool) -> Result<Source> {
-        let mut known = self.records.lock();
-        let (records, source) = match (self.read_remote(import, locks), &self.copies) {
-            (Ok(r), _) => (r, Source::Mgs),
+    /// What it says, of the MGS or of a copy.
+    #[inline(never)]
+    fn fetch(
+        &self,
+        import: &Arc<Import>,
+        locks: &Locks,
+        copy: bool,
+    ) -> Result<(KVVec<u8>, Source)> {
+        match (self.read_remote(import, locks), &self.copies) {
+            (Ok(r), _) => Ok((r, Source::Mgs)),
             // The MGS answered: that is worth more than a copy.
-            (Err(e), _) if e == ENOENT => return Err(e),
+            (Err(e), _) if e == ENOENT => Err(e),
             (Err(e), Some(copies)) if copy => {
                 pr_warn!("{}: the MGS cannot be asked ({:?})\n", self.name(), e);
                 let records = match copies.read(&self.name) {
                     Err(e) if e == ENOENT && self.optional => KVVec::new(),
                     other => other?,
                 };
-                (records, Source::Copy)
+                Ok((records, Source::Copy))
             }
-            (Err(e), _) => return Err(e),
-        };
-        if known.as_ref().is_some_and(|k| **k == *records) {
-            return Ok(source);
+            (Err(e), _) => Err(e),
         }
+    }
+
+    #[inline(never)]
+    fn parse(records: &[u8]) -> Result<KBox<Config>> {
         let mut reader = ConfigReader::default();
-        remote::for_each(&records, &mut |kind, payload| match kind {
+        remote::for_each(records, &mut |kind, payload| match kind {
             rec_type::OBD_CFG => reader.apply(payload),
             _ => Err(EINVAL),
         })?;
-        let config = reader.finish()?;
-        if let (Source::Mgs, Some(copies)) = (source, &self.copies) {
-            if let Err(e) = copies.write(&self.name, &records) {
+        Ok(KBox::new(reader.finish()?, GFP_KERNEL)?)
+    }
+
+    #[inline(never)]
+    fn keep_copy(&self, records: &[u8]) {
+        if let Some(copies) = &self.copies {
+            if let Err(e) = copies.write(&self.name, records) {
                 pr_err!("{}: no copy is kept: {:?}\n", self.name(), e);
             }
+        }
+    }
+
+    /// Reads it, and tells the follower if it says something new. With `copy`, a copy serves if
+    /// the MGS cannot be asked. Who is told does a lot, down to the disk: what is done before has a
+    /// stack of its own.
+    ///
+    /// # Errors
+    /// Those of the connection, of the log, and of the follower.
+    pub(crate) fn read(&self, import: &Arc<Import>, locks: &Locks, copy: bool) -> Result<Source> {
+        let mut known = self.records.lock();
+        let (records, source) = self.fetch(import, locks, copy)?;
+        if known.as_ref().is_some_and(|k| **k == *records) {
+            return Ok(source);
+        }
+        let config = Self::parse(&records)?;
+        if source == Source::Mgs {
+            self.keep_copy(&records);
         }
         if let Err(e) = self.tell(&config) {
             self.set_lost();

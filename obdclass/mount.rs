@@ -133,6 +133,15 @@ impl Mount {
         text: &str,
         why: &mut Why,
     ) -> Result<Arc<Mount>> {
+        let mount = Self::prepare(node, text, why)?;
+        let mut parts = Parts::new();
+        mount.bring_up(opener, &mut parts, why)?;
+        *mount.parts.lock() = Some(parts);
+        Ok(mount)
+    }
+
+    #[inline(never)]
+    fn prepare(node: &Arc<ServerNode>, text: &str, why: &mut Why) -> Result<Arc<Mount>> {
         let options = Options::parse(text, why)?;
         let in_use = match node.use_it() {
             Ok(u) => u,
@@ -146,7 +155,7 @@ impl Mount {
                 )
             }
         };
-        let mount = Arc::pin_init(
+        Arc::pin_init(
             pin_init!(Mount {
                 options,
                 osd <- new_mutex!(None),
@@ -154,27 +163,53 @@ impl Mount {
                 in_use,
             }),
             GFP_KERNEL,
-        )?;
-        let mut parts = Parts::new();
-        mount.bring_up(opener, &mut parts, why)?;
-        *mount.parts.lock() = Some(parts);
-        Ok(mount)
+        )
     }
 
+    /// Makes the parts, one after the other. Each has the stack for itself: below it are ext4 and the
+    /// network.
     fn bring_up(&self, opener: &dyn OpenBacking, parts: &mut Parts, why: &mut Why) -> Result {
-        let (o, node) = (&self.options, self.in_use.node());
-        let svname = o.svname.as_str();
-        parts.claim = Some(self.claim(svname, why)?);
+        let o = &self.options;
+        self.claim_and_register(opener, parts, why)?;
+        let osd = self.open_store(opener, parts, why)?;
+        if o.starts_mgs() {
+            self.start_mgs(&osd, parts, why)?;
+        }
+        self.start_service(&osd, parts, why)?;
+        pr_info!("{}: {} is mounted\n", o.svname, o.device);
+        *self.osd.lock() = Some(osd);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn claim_and_register(
+        &self,
+        opener: &dyn OpenBacking,
+        parts: &mut Parts,
+        why: &mut Why,
+    ) -> Result {
+        let o = &self.options;
+        parts.claim = Some(self.claim(o.svname.as_str(), why)?);
         if o.starts_mgs() && o.role != Role::Mgs {
             parts.mgs_claim = Some(self.claim("MGS", why)?);
         }
-        let registers_first = o.starts_service() && !o.starts_mgs();
-        if registers_first {
+        if o.starts_service() && !o.starts_mgs() {
             // So that nothing on the device has changed when the MGS is away, or says no.
             let link = parts.link.insert(MgsLink::open(&self.in_use, o, why)?);
             drop(self.look(opener, true, why)?);
             link.register(why)?;
         }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn open_store(
+        &self,
+        opener: &dyn OpenBacking,
+        parts: &mut Parts,
+        why: &mut Why,
+    ) -> Result<Arc<dyn Device>> {
+        let (o, svname) = (&self.options, self.options.svname.as_str());
         let backing = parts.backing.insert(self.look(opener, false, why)?);
         let osd = match backing.open(matches!(o.role, Role::Ost(_))) {
             Ok(osd) => parts.osd.insert(osd).clone(),
@@ -187,51 +222,58 @@ impl Mount {
             }
         };
         parts.devices.add(
-            &node.devices,
+            &self.in_use.node().devices,
             "osd-ldiskfs",
             format_args!("{svname}-osd"),
             format_args!("{svname}-osd_UUID"),
         )?;
         let params = store::params(&osd, svname, o.device.as_str())?;
         parts.params.push(params, GFP_KERNEL)?;
-        if o.starts_mgs() {
-            match Mgs::start(&self.in_use.server, &osd) {
-                Ok(m) => {
-                    *node.mgs.lock() = Some(m.clone());
-                    parts.mgs = Some((m, node.clone()));
-                }
-                Err(e) => {
-                    return why.fail(e, format_args!("the MGS does not start ({e:?}): see dmesg"))
-                }
+        Ok(osd)
+    }
+
+    #[inline(never)]
+    fn start_mgs(&self, osd: &Arc<dyn Device>, parts: &mut Parts, why: &mut Why) -> Result {
+        let (o, node) = (&self.options, self.in_use.node());
+        match Mgs::start(&self.in_use.server, osd) {
+            Ok(m) => {
+                *node.mgs.lock() = Some(m.clone());
+                parts.mgs = Some((m, node.clone()));
             }
-            parts.devices.add(
-                &node.devices,
-                "mgs",
-                format_args!("MGS"),
-                format_args!("MGS"),
-            )?;
-            if let Some(t) = parts.mgs.as_ref().and_then(|(m, _)| m.target().ok()) {
-                let params = target_params::mgs(&t, o.device.as_str())?;
-                parts.params.push(params, GFP_KERNEL)?;
-                let params = target_params::namespace(&t, format_args!("MGS"))?;
-                parts.params.push(params, GFP_KERNEL)?;
-            }
-            if o.starts_service() {
-                let link = parts.link.insert(MgsLink::open(&self.in_use, o, why)?);
-                link.register(why)?;
+            Err(e) => {
+                return why.fail(e, format_args!("the MGS does not start ({e:?}): see dmesg"))
             }
         }
-        if let Some(link) = &parts.link {
-            let running = Running::start(&self.in_use, o, &osd, link, why)?;
-            link.ready(running.instance());
-            parts.service = Some(running);
-            if link.has_registered() {
-                mountdata::registered(&osd)?;
-            }
+        parts.devices.add(
+            &node.devices,
+            "mgs",
+            format_args!("MGS"),
+            format_args!("MGS"),
+        )?;
+        if let Some(t) = parts.mgs.as_ref().and_then(|(m, _)| m.target().ok()) {
+            let params = target_params::mgs(&t, o.device.as_str())?;
+            parts.params.push(params, GFP_KERNEL)?;
+            let params = target_params::namespace(&t, format_args!("MGS"))?;
+            parts.params.push(params, GFP_KERNEL)?;
         }
-        pr_info!("{}: {} is mounted\n", svname, o.device);
-        *self.osd.lock() = Some(osd);
+        if o.starts_service() {
+            let link = parts.link.insert(MgsLink::open(&self.in_use, o, why)?);
+            link.register(why)?;
+        }
         Ok(())
+    }
+
+    fn start_service(&self, osd: &Arc<dyn Device>, parts: &mut Parts, why: &mut Why) -> Result {
+        let Some(link) = &parts.link else {
+            return Ok(());
+        };
+        let running = Running::start(&self.in_use, &self.options, osd, link, why)?;
+        link.ready(running.instance());
+        parts.service = Some(running);
+        match link.has_registered() {
+            true => mountdata::registered(osd),
+            false => Ok(()),
+        }
     }
 
     fn claim(&self, name: &str, why: &mut Why) -> Result<Claim> {

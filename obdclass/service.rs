@@ -328,6 +328,7 @@ impl Running {
         }
     }
 
+    #[inline(never)]
     fn begin_mdt(&mut self, s: &Start<'_>, index: u32, why: &mut Why) -> Result {
         let (node, name, fs) = (s.node(), s.name(), s.options.fsname());
         let common = s.common()?;
@@ -406,6 +407,7 @@ impl Running {
         }
     }
 
+    #[inline(never)]
     fn begin_ost(&mut self, s: &Start<'_>, index: u32, why: &mut Why) -> Result {
         let (node, name, fs) = (s.node(), s.name(), s.options.fsname());
         let common = s.common()?;

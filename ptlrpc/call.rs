@@ -95,6 +95,8 @@ pub(crate) struct CallInner {
     pub(crate) receive: Option<crate::net::Receive>,
     /// The attempt under way may get early replies.
     at_support: bool,
+    /// Its connection is lost, and it is not to be sent again.
+    pub(crate) doomed: bool,
     pub(crate) reply_size: u32,
 }
 
@@ -151,6 +153,7 @@ impl Call {
                     attempts: 0,
                     receive: None,
                     at_support: false,
+                    doomed: false,
                     reply_size: options.reply_size,
                 }),
                 done <- new_condvar!(),

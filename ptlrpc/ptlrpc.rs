@@ -23,3 +23,4 @@ pub mod node;
 pub mod request;
 pub mod service;
 mod slots;
+mod upkeep;
