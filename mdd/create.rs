@@ -12,6 +12,7 @@ use crate::{xattr, Mdd, Reserved, Runner};
 use core::ffi::CStr;
 use kapi::prelude::*;
 use osd::{Attr, Create, Fid, ObjectRef, SetAttr, Time, Transaction};
+use wire::disk::names::fid_name;
 use wire::fid::seq;
 use wire::lov::XATTR_NAME_LOV;
 use wire::mdt::InodeFlags;
@@ -49,12 +50,15 @@ struct Gets {
     /// Default layout of a directory.
     lov: Option<KVVec<u8>>,
     layout: Option<KBox<dyn NewLayout>>,
-    links: Links,
+    /// None if it gets no name.
+    links: Option<Links>,
 }
 
 impl Gets {
     fn write(&mut self, tx: &mut Transaction, o: &ObjectRef) -> Result {
-        self.links.write(tx, o)?;
+        if let Some(l) = &mut self.links {
+            l.write(tx, o)?;
+        }
         if let Some(l) = &mut self.layout {
             let ea = l.commit(tx, o.fid())?;
             tx.set_xattr(o, XATTR_NAME_LOV, &ea)?;
@@ -98,7 +102,7 @@ impl Mdd {
         &self,
         dir: &ObjectRef,
         da: &Attr,
-        name: &[u8],
+        name: Option<&[u8]>,
         new: &NewObject<'_>,
         c: &Creds,
     ) -> Result<Gets> {
@@ -128,8 +132,14 @@ impl Mdd {
         let inherits = inode_flags(da).contains(InodeFlags::PROJINHERIT);
         let flags = (inherits && is_dir).then_some(InodeFlags::PROJINHERIT.bits());
         let t = Some(Time::secs(new.time));
-        let mut links = Links::new()?;
-        links.add(dir.fid(), name, new.time)?;
+        let links = match name {
+            Some(name) => {
+                let mut links = Links::new()?;
+                links.add(dir.fid(), name, new.time)?;
+                Some(links)
+            }
+            None => None,
+        };
         Ok(Gets {
             set: SetAttr {
                 mode: Some(mode & 0o7777),
@@ -166,16 +176,51 @@ impl Mdd {
         new: &NewObject<'_>,
         layout: Reserved,
     ) -> Result<ObjectRef> {
+        self.make(run, c, dir, Some(name), new, layout)
+    }
+
+    /// Makes a regular file without a name, with what one in `dir` would inherit. It is as one that was
+    /// unlinked while it is open, but has a link all the time: the caller opens it, or abandons it.
+    ///
+    /// # Errors
+    /// As [`Mdd::create`].
+    pub fn create_unnamed(
+        &self,
+        run: &mut dyn Runner,
+        c: &Creds,
+        dir: &ObjectRef,
+        new: &NewObject<'_>,
+        layout: Reserved,
+    ) -> Result<ObjectRef> {
+        self.opens.make_unnamed(&new.fid)?;
+        let made = self.make(run, c, dir, None, new, layout);
+        if made.is_err() {
+            self.opens.destroyed(&new.fid);
+        }
+        made
+    }
+
+    fn make(
+        &self,
+        run: &mut dyn Runner,
+        c: &Creds,
+        dir: &ObjectRef,
+        name: Option<&[u8]>,
+        new: &NewObject<'_>,
+        layout: Reserved,
+    ) -> Result<ObjectRef> {
         let da = dir.attr()?;
         run.before([da.version, ENOENT_VERSION, 0, 0]);
-        if dir.fid().seq == seq::DOT_LUSTRE {
-            return Err(EPERM);
-        }
-        check_new(name)?;
-        match dir.lookup(name) {
-            Ok(_) => return Err(EEXIST),
-            Err(e) if e == ENOENT => {}
-            Err(e) => return Err(e),
+        if let Some(name) = name {
+            if dir.fid().seq == seq::DOT_LUSTRE {
+                return Err(EPERM);
+            }
+            check_new(name)?;
+            match dir.lookup(name) {
+                Ok(_) => return Err(EEXIST),
+                Err(e) if e == ENOENT => {}
+                Err(e) => return Err(e),
+            }
         }
         self.may_create(dir, &da, c)?;
         Self::check_kind(new)?;
@@ -195,13 +240,19 @@ impl Mdd {
             rdev: new.rdev,
             target: new.target,
         };
-        let times = changed(&da, new.time);
+        let pending = fid_name(&new.fid).map_err(|_| EINVAL)?;
+        let (place, name, times) = match name {
+            Some(name) => (dir, name, changed(&da, new.time)),
+            None => (&self.pending, pending.as_bytes(), SetAttr::default()),
+        };
         let mut plan = self.osd.plan()?;
-        plan.create(&o, &what, Some((dir, name)))?;
-        plan.insert(dir, &o)?;
+        plan.create(&o, &what, Some((place, name)))?;
+        plan.insert(place, &o)?;
         plan.attr(&o, &gets.set)?;
-        plan.attr(dir, &times)?;
-        gets.links.plan(&mut plan, &o)?;
+        plan.attr(place, &times)?;
+        if let Some(l) = &gets.links {
+            l.plan(&mut plan, &o)?;
+        }
         for v in [&gets.access, &gets.default, &gets.lov]
             .into_iter()
             .flatten()
@@ -216,13 +267,13 @@ impl Mdd {
             l.plan(&mut plan)?;
         }
         run.run(plan, &mut |tx, version| {
-            tx.create(&o, &what, Some((dir, name)))?;
+            tx.create(&o, &what, Some((place, name)))?;
             gets.write(tx, &o)?;
-            tx.insert(dir, name, &o)?;
+            tx.insert(place, name, &o)?;
             if what.mode & S_IFMT == 0o040000 {
-                tx.ref_add(dir)?;
+                tx.ref_add(place)?;
             }
-            tx.set_attr(dir, &times)?;
+            tx.set_attr(place, &times)?;
             if let Some((name, value)) = new.security {
                 tx.set_xattr(&o, name, value)?;
             }

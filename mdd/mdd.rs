@@ -88,7 +88,7 @@ impl Mdd {
     /// The attributes, as clients shall see them: what is unlinked and open has no links.
     pub fn attr(&self, o: &ObjectRef) -> Result<Attr> {
         let mut a = o.attr()?;
-        if self.opens.is_orphan(o.fid()) {
+        if self.opens.is_unlinked(o.fid()) {
             a.nlink = 0;
         }
         Ok(a)

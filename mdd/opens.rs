@@ -23,11 +23,20 @@ struct State {
     unlinking: bool,
     /// It has no name, or gets none.
     orphan: bool,
+    /// It never had one, and counts as if it had.
+    unnamed: bool,
     /// It is about to be destroyed.
     dying: bool,
 }
 
 impl State {
+    /// Whether it is to be destroyed from now on, as nobody has it open.
+    fn dies(&mut self) -> bool {
+        let last = self.opens == 0 && self.orphan && !self.unlinking && !self.dying;
+        self.dying |= last;
+        last
+    }
+
     fn is_idle(&self) -> bool {
         self.opens == 0 && !self.unlinking && !self.orphan && !self.dying
     }
@@ -88,6 +97,35 @@ impl Opens {
         self.all.lock().get(fid).is_some_and(|s| s.orphan)
     }
 
+    /// Whether no link is left of an object.
+    pub(crate) fn is_unlinked(&self, fid: &Fid) -> bool {
+        self.all
+            .lock()
+            .get(fid)
+            .is_some_and(|s| s.orphan && !s.unnamed)
+    }
+
+    /// An object is made that gets no name: it ends with its last close, or with
+    /// [`Opens::abandon`].
+    ///
+    /// # Errors
+    /// `EEXIST`: there is something of this FID. `ENOMEM`.
+    pub(crate) fn make_unnamed(&self, fid: &Fid) -> Result {
+        self.with(fid, |s| {
+            if !s.is_idle() {
+                return Err(EEXIST);
+            }
+            (s.orphan, s.unnamed) = (true, true);
+            Ok(())
+        })?
+    }
+
+    /// Nobody will open what has no name. Whether it is to be destroyed now, with
+    /// [`Opens::destroyed`] after that.
+    pub(crate) fn abandon(&self, fid: &Fid) -> bool {
+        self.known(fid, State::dies).unwrap_or(false)
+    }
+
     /// Counts an open.
     ///
     /// # Errors
@@ -114,9 +152,7 @@ impl Opens {
             s.opens = s.opens.saturating_sub(1);
             s.writers = s.writers.saturating_sub(u32::from(mode.write));
             s.execs = s.execs.saturating_sub(u32::from(mode.exec));
-            let last = s.opens == 0 && s.orphan && !s.unlinking && !s.dying;
-            s.dying |= last;
-            last
+            s.dies()
         })
         .unwrap_or(false)
     }
@@ -166,8 +202,7 @@ impl Opens {
     /// An orphan is gone.
     pub(crate) fn destroyed(&self, fid: &Fid) {
         self.known(fid, |s| {
-            s.orphan = false;
-            s.dying = false;
+            (s.orphan, s.unnamed, s.dying) = (false, false, false);
         });
     }
 }

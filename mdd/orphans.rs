@@ -32,6 +32,13 @@ impl Mdd {
         self.opens.is_orphan(fid)
     }
 
+    /// Ends what was made without a name, unless it is open.
+    pub fn abandon(&self, fid: &Fid) {
+        if self.opens.abandon(fid) {
+            self.end_orphan(fid);
+        }
+    }
+
     /// Destroys an orphan that was marked as dying.
     pub(crate) fn end_orphan(&self, fid: &Fid) {
         if let Err(e) = self.destroy_orphan(fid) {

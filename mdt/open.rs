@@ -18,7 +18,7 @@ use mdd::{Alone, Creds, NewObject, Reserved, Wish, MAY_EXEC, MAY_READ, MAY_WRITE
 use osd::{Attr, Fid, ObjectRef};
 use target::Request;
 use wire::connect::ConnectFlags;
-use wire::mdt::{Disposition, InodeFlags, NiobufInline, OpenFlags};
+use wire::mdt::{Disposition, InodeFlags, NiobufInline, OpenFlags, VOLATILE_PREFIX};
 use wire::obdo::ObdMd;
 use wire::reint::{MdsBias, RecCreate};
 
@@ -109,11 +109,17 @@ impl Open {
         if !self.has(OpenFlags::FMODE) || (self.creates() && !self.may_create) {
             return Err(EPROTO);
         }
-        let special =
-            OpenFlags::VOLATILE | OpenFlags::LEASE | OpenFlags::RELEASE | OpenFlags::HAS_OBJS;
+        let special = OpenFlags::LEASE | OpenFlags::RELEASE | OpenFlags::HAS_OBJS;
         let bias = MdsBias::from_bits_retain(self.rec.cr_bias.get());
-        if self.has(special) || bias.intersects(MdsBias::CROSS_REF | MdsBias::CREATE_VOLATILE) {
+        if self.has(special) || bias.intersects(MdsBias::CROSS_REF) {
             return Err(EOPNOTSUPP);
+        }
+        let volatile = self.has(OpenFlags::VOLATILE);
+        if volatile && (!self.creates() || self.has(OpenFlags::BY_FID))
+            || volatile != bias.contains(MdsBias::CREATE_VOLATILE)
+            || volatile && !self.name.starts_with(VOLATILE_PREFIX)
+        {
+            return Err(EINVAL);
         }
         let writes = OpenFlags::CREAT | OpenFlags::FMODE_WRITE | OpenFlags::TRUNC;
         if self.agreed.has(ConnectFlags::RDONLY) && self.has(writes) {
@@ -223,7 +229,44 @@ impl Core {
             p.reached |= Disposition::LOOKUP_POS;
             return self.open_object(req, open, &t, p);
         }
+        if open.has(OpenFlags::VOLATILE) {
+            return self.open_volatile(req, open, p);
+        }
         self.open_name(req, open, p)
+    }
+
+    /// The directory in which a name is opened.
+    fn open_dir(&self, open: &Open) -> Result<ObjectRef> {
+        let fid = message::sane(open.rec.cr_fid1.get())?;
+        let dir = self
+            .mdd
+            .object(&fid)
+            .map_err(|e| if e == ENOENT { ESTALE } else { e })?;
+        let a = dir.attr()?;
+        if !a.is_dir() {
+            return Err(ENOTDIR);
+        }
+        self.mdd.permission(&dir, &a, &open.creds, MAY_EXEC)?;
+        Ok(dir)
+    }
+
+    /// A file without a name (`mdt.md` 7.7). Nobody else knows it: no lock but the client's.
+    fn open_volatile(&self, req: &mut Request<'_>, open: &Open, p: &mut Progress) -> Result {
+        let dir = self.open_dir(open)?;
+        let layout = self.mdd.reserve(&open.creds, &dir, open.layout());
+        let t = Target {
+            o: self.create_file(req, open, &dir, layout)?,
+            created: true,
+            by_name: true,
+        };
+        p.reached |= Disposition::LOOKUP_NEG | Disposition::OPEN_CREATE;
+        let done = self.open_object(req, open, &t, p);
+        if done.is_err() {
+            self.mdd.abandon(t.o.fid());
+            p.reached.remove(Disposition::OPEN_CREATE);
+            p.answer = Answer::default();
+        }
+        done
     }
 
     fn open_name(&self, req: &mut Request<'_>, open: &Open, p: &mut Progress) -> Result {
@@ -235,16 +278,8 @@ impl Core {
             return Err(EINVAL);
         }
         let ns = req.target.namespace().clone();
-        let fid = message::sane(open.rec.cr_fid1.get())?;
-        let dir = self
-            .mdd
-            .object(&fid)
-            .map_err(|e| if e == ENOENT { ESTALE } else { e })?;
-        let a = dir.attr()?;
-        if !a.is_dir() {
-            return Err(ENOTDIR);
-        }
-        self.mdd.permission(&dir, &a, &open.creds, MAY_EXEC)?;
+        let dir = self.open_dir(open)?;
+        let fid = *dir.fid();
         let find = || match self.mdd.lookup(&dir, &open.name) {
             Ok(fid) => Ok(Some(fid)),
             Err(e) if e == ENOENT => Ok(None),
@@ -319,9 +354,11 @@ impl Core {
             time: open.rec.cr_time.get(),
             security: None,
         };
-        let run = &mut Change::of(req);
-        self.mdd
-            .create(run, &open.creds, dir, &open.name, &new, layout)
+        let (run, c) = (&mut Change::of(req), &open.creds);
+        match open.has(OpenFlags::VOLATILE) {
+            true => self.mdd.create_unnamed(run, c, dir, &new, layout),
+            false => self.mdd.create(run, c, dir, &open.name, &new, layout),
+        }
     }
 
     /// A FID that a client chose for something new (`mdt.md` 4.4).

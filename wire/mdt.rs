@@ -12,7 +12,7 @@ use crate::obdo::ObdMd;
 
 mod open;
 
-pub use open::{Disposition, InodeFlags, OpenFlags};
+pub use open::{Disposition, InodeFlags, OpenFlags, VOLATILE_PREFIX};
 
 /// `mdt_body`.
 #[derive(

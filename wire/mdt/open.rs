@@ -161,3 +161,6 @@ impl OpenFlags {
             && !self.intersects(OpenFlags::DELAY_CREATE | OpenFlags::LEASE)
     }
 }
+
+/// How the name of a file begins that gets none (`mdt.md` 7.7).
+pub const VOLATILE_PREFIX: &[u8] = b".\x0c\x13\x14\x12:VOLATILE";

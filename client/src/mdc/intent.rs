@@ -249,6 +249,9 @@ impl Mdc {
         rec.cr_flags_l.set(f.bits() as u32);
         rec.cr_flags_h.set((f.bits() >> 32) as u32);
         rec.cr_umask.set(w.umask);
+        if w.flags.contains(OpenFlags::VOLATILE) {
+            rec.cr_bias.set(MdsBias::CREATE_VOLATILE.bits());
+        }
         let mut ea = w.layout.to_vec();
         if !w.flags.contains(OpenFlags::DELAY_CREATE) && ea.len() < EADATA_SIZE {
             ea.resize(EADATA_SIZE, 0);

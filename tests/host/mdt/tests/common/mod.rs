@@ -177,6 +177,10 @@ impl Striped {
         }
     }
 
+    pub fn has_object(&self, ost: u32, fid: &Fid) -> bool {
+        self.stores[ost as usize].object(fid).unwrap().exists()
+    }
+
     /// Bytes of an object on an OST.
     pub fn object_size(&self, ost: u32, fid: &Fid) -> u64 {
         let o = self.stores[ost as usize].object(fid).unwrap();
