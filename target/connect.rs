@@ -253,6 +253,11 @@ impl Target {
         if !is_new || (is_mgs && asked.conn_cnt > 1) {
             op.insert(ConnectOpFlags::RECONNECT);
         }
+        if !is_mgs {
+            // Clients keep requests until they are committed, and wait for a connection that is lost
+            // instead of failing what is under way.
+            op.insert(ConnectOpFlags::REPLAYABLE);
+        }
         rpc.op_flags = op.bits();
         rpc.reply_handle = export.cookie;
         rpc.set_export(export.clone());

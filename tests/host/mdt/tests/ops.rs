@@ -10,12 +10,15 @@ use lustre_client::attr::{S_IFDIR, S_IFLNK, S_IFREG};
 use lustre_client::cred::Cred;
 use lustre_client::mdc::{NewNode, OpenWish, SetAttr};
 use lustre_client::rpc;
+use ptlrpc::export::ClientUuid;
+use ptlrpc::message::Msg;
 use stack::{ServerNode, TestClient};
+use wire::connect::ConnectData;
 use wire::fid::{Fid, LuFid};
 use wire::mdt::{GetinfoFid2path, InodeFlags, OpenFlags};
-use wire::msg::MDS_VERSION;
+use wire::msg::{ConnectOpFlags, MDS_VERSION, OBD_VERSION};
 use wire::obdo::ObdMd;
-use wire::opcode::MDS_GET_INFO;
+use wire::opcode::{MDS_CONNECT, MDS_GET_INFO};
 use zerocopy::{FromBytes, IntoBytes};
 
 #[test]
@@ -460,5 +463,26 @@ fn another_life() {
     assert_eq!(w.look(d.fid, "f").unwrap().fid, f.fid);
     let g = w.create(d.fid, "g");
     assert!(g.fid.seq > f.fid.seq);
+    w.stop();
+}
+
+/// A client that is told so waits for a connection that is lost, and fails nothing meanwhile.
+#[test]
+fn connections_outlast_breaks() {
+    let w = World::new();
+    let c = w.c.mdc.target().import().config();
+    let lens = [39, 39, 8, size_of::<ConnectData>() as u32, 0];
+    let mut m = Msg::request(MDS_CONNECT, OBD_VERSION, &lens).unwrap();
+    let somebody = ClientUuid::new(b"somebody").unwrap();
+    for (i, uuid) in [(1, &c.target_uuid), (2, &somebody)] {
+        m.buf_mut(i).unwrap().copy_from_slice(&uuid.padded()[..39]);
+    }
+    *m.get_mut::<ConnectData>(4).unwrap() = c.wanted;
+    let op = ConnectOpFlags::INITIAL;
+    m.body_mut().unwrap().pb_op_flags.set(op.bits());
+    let r = w.c.raw(m, None).unwrap();
+    assert_eq!(r.status, 0);
+    let op = ConnectOpFlags::from_bits_retain(r.msg.body().pb_op_flags.get());
+    assert_eq!(op, ConnectOpFlags::REPLAYABLE);
     w.stop();
 }
