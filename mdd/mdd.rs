@@ -11,6 +11,7 @@
 mod acl;
 mod create;
 mod creds;
+mod hsm;
 mod layouts;
 mod link;
 mod linkea;

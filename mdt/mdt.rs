@@ -17,6 +17,7 @@ mod creds;
 mod device;
 mod getattr;
 mod getxattr;
+mod hsm;
 mod info;
 mod layout;
 mod link;

@@ -10,8 +10,10 @@ use crate::fid::LuFid;
 use crate::flags;
 use crate::obdo::ObdMd;
 
+mod hsm;
 mod open;
 
+pub use hsm::{HsmStateSet, HsmUserState, HsmValid};
 pub use open::{Disposition, InodeFlags, OpenFlags, VOLATILE_PREFIX};
 
 /// `mdt_body`.

@@ -141,6 +141,11 @@ fn templates(w: &World, handle: &mut u64) -> Vec<Template> {
     f2p.extend_from_slice(wire::fid::LuFid::from(root).as_bytes());
     let len = 4128_u32.to_le_bytes().to_vec();
     add("fid2path", op::MDS_GET_INFO, mds, 2, vec![f2p, len]);
+    let b = vec![plain.clone(), none()];
+    add("hsm state get", op::MDS_HSM_STATE_GET, mds, 1, b);
+    let change = wire::mdt::HsmStateSet::default().as_bytes().to_vec();
+    let b = vec![plain.clone(), none(), change];
+    add("hsm state set", op::MDS_HSM_STATE_SET, mds, 3, b);
     let (k, v) = (b"read-only\0".to_vec(), vec![0; 4]);
     add("set info", op::MDS_SET_INFO, mds, 2, vec![k, v]);
     let epoch = MdtIoepoch::default().as_bytes().to_vec();
@@ -377,7 +382,6 @@ fn unsupported() {
     let w = World::new();
     for opc in [
         op::MDS_QUOTACTL,
-        op::MDS_HSM_STATE_GET,
         op::MDS_HSM_ACTION,
         op::MDS_SWAP_LAYOUTS,
         op::MDS_RMFID,

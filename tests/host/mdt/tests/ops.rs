@@ -14,11 +14,14 @@ use ptlrpc::export::ClientUuid;
 use ptlrpc::message::Msg;
 use stack::{ServerNode, TestClient};
 use wire::connect::ConnectData;
+use wire::disk::som::HsmFlags;
 use wire::fid::{Fid, LuFid};
-use wire::mdt::{GetinfoFid2path, InodeFlags, OpenFlags};
+use wire::mdt::{
+    GetinfoFid2path, HsmStateSet, HsmUserState, HsmValid, InodeFlags, MdtBody, OpenFlags,
+};
 use wire::msg::{ConnectOpFlags, MDS_VERSION, OBD_VERSION};
 use wire::obdo::ObdMd;
-use wire::opcode::{MDS_CONNECT, MDS_GET_INFO};
+use wire::opcode::{MDS_CONNECT, MDS_GET_INFO, MDS_HSM_STATE_GET, MDS_HSM_STATE_SET};
 use zerocopy::{FromBytes, IntoBytes};
 
 #[test]
@@ -484,5 +487,64 @@ fn connections_outlast_breaks() {
     assert_eq!(r.status, 0);
     let op = ConnectOpFlags::from_bits_retain(r.msg.body().pb_op_flags.get());
     assert_eq!(op, ConnectOpFlags::REPLAYABLE);
+    w.stop();
+}
+
+/// The state towards an archive, of which there is none yet.
+#[test]
+fn hsm_state() {
+    let w = World::new();
+    let f = w.create(Fid::ROOT, "f").fid;
+    let body = |uid: u32| {
+        let mut b = MdtBody {
+            mbo_fid1: f.into(),
+            ..MdtBody::default()
+        };
+        b.mbo_fsuid.set(uid);
+        b.mbo_fsgid.set(uid);
+        b.mbo_capability.set(if uid == 0 { u32::MAX } else { 0 });
+        b
+    };
+    let set = |uid, set: HsmFlags, clear: HsmFlags| {
+        let change = HsmStateSet {
+            hss_valid: (HsmValid::SET | HsmValid::CLEAR).bits().into(),
+            hss_setmask: u64::from(set.bits()).into(),
+            hss_clearmask: u64::from(clear.bits()).into(),
+            ..HsmStateSet::default()
+        };
+        let b = body(uid);
+        let bufs = [b.as_bytes(), &[], change.as_bytes()];
+        let m = rpc::request(MDS_HSM_STATE_SET, MDS_VERSION, &bufs).unwrap();
+        w.c.raw(m, None).unwrap().status
+    };
+    let get = || {
+        let b = body(0);
+        let m = rpc::request(MDS_HSM_STATE_GET, MDS_VERSION, &[b.as_bytes(), &[]]).unwrap();
+        let r = w.c.raw(m, None).unwrap();
+        assert_eq!(r.status, 0);
+        let s = *r.msg.get::<HsmUserState>(2).unwrap();
+        HsmFlags::from_bits_retain(s.hus_states.get())
+    };
+    let (none, errno) = (HsmFlags::empty(), |e: Error| e.to_errno());
+    assert_eq!(get(), none);
+    // As clients say it after a write.
+    assert_eq!(set(0, HsmFlags::DIRTY, none), errno(EINVAL));
+    assert_eq!(set(0, HsmFlags::NOARCHIVE, none), 0);
+    assert_eq!(get(), HsmFlags::NOARCHIVE);
+    assert_eq!(set(7, HsmFlags::NORELEASE, none), errno(EACCES));
+    assert_eq!(set(7, HsmFlags::EXISTS, none), errno(EPERM));
+    let there = HsmFlags::EXISTS | HsmFlags::ARCHIVED;
+    assert_eq!(set(0, there, HsmFlags::NOARCHIVE), 0);
+    assert_eq!(set(0, HsmFlags::DIRTY, none), 0);
+    assert_eq!(get(), there | HsmFlags::DIRTY);
+    assert_eq!(
+        set(0, HsmFlags::RELEASED, HsmFlags::DIRTY),
+        errno(EOPNOTSUPP)
+    );
+    assert_eq!(
+        set(0, HsmFlags::from_bits_retain(0x1000), none),
+        errno(EINVAL)
+    );
+    assert_eq!(get(), there | HsmFlags::DIRTY);
     w.stop();
 }
