@@ -59,6 +59,7 @@ impl target::Service for Core {
             op::MDS_GETXATTR => self.getxattr(req),
             op::MDS_HSM_STATE_GET => self.hsm_state_get(req),
             op::MDS_HSM_STATE_SET => self.hsm_state_set(req),
+            op::MDS_QUOTACTL => target::quota::serve(req, true),
             op::SEQ_QUERY => target::seq::serve(req, Some(&self.seq), Some(&self.controller)),
             op::FLD_QUERY | op::FLD_READ => self.fld.serve(req),
             _ => Err(EOPNOTSUPP),

@@ -9,7 +9,7 @@ use crate::params;
 use crate::pool::PagePool;
 use crate::space::Space;
 use crate::stats::{op_of, Counter, Op, Stats};
-use crate::{attr, brw, create, destroy, info, punch, quota, read, write};
+use crate::{attr, brw, create, destroy, info, punch, read, write};
 use kapi::params::ParamDir;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
@@ -221,7 +221,7 @@ impl Ofd {
             opcode::OST_DESTROY => destroy::serve(self, req),
             opcode::OST_GET_INFO => info::get(self, req),
             opcode::OST_SET_INFO => info::set(self, req),
-            opcode::OST_QUOTACTL => quota::serve(self, req),
+            opcode::OST_QUOTACTL => target::quota::serve(req, false),
             opcode::SEQ_QUERY => target::seq::serve(req, Some(&self.sequences), None),
             _ => Err(EOPNOTSUPP),
         }

@@ -31,7 +31,6 @@ mod lock;
 mod params;
 mod pool;
 mod punch;
-mod quota;
 mod read;
 mod space;
 mod stats;

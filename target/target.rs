@@ -18,6 +18,7 @@ mod last_rcvd;
 pub mod llog;
 pub mod local;
 mod locks;
+pub mod quota;
 mod replies;
 mod sender;
 pub mod seq;

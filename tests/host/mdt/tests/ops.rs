@@ -21,7 +21,8 @@ use wire::mdt::{
 };
 use wire::msg::{ConnectOpFlags, MDS_VERSION, OBD_VERSION};
 use wire::obdo::ObdMd;
-use wire::opcode::{MDS_CONNECT, MDS_GET_INFO, MDS_HSM_STATE_GET, MDS_HSM_STATE_SET};
+use wire::opcode::{MDS_CONNECT, MDS_GET_INFO, MDS_HSM_STATE_GET, MDS_HSM_STATE_SET, MDS_QUOTACTL};
+use wire::quota::{quota_type, ObdQuotactl};
 use zerocopy::{FromBytes, IntoBytes};
 
 #[test]
@@ -546,5 +547,46 @@ fn hsm_state() {
         errno(EINVAL)
     );
     assert_eq!(get(), there | HsmFlags::DIRTY);
+    w.stop();
+}
+
+/// What `lfs quota` asks of an MDT. There are no limits.
+#[test]
+fn quotas() {
+    let w = World::new();
+    let ask = |cmd: u32, kind: u32, id: u32| {
+        let mut q = ObdQuotactl::default();
+        q.qc_cmd.set(cmd);
+        q.qc_type.set(kind);
+        q.qc_id.set(id);
+        // What the last answer left in it does not count.
+        q.qc_dqblk.dqb_curspace.set(99);
+        let m = rpc::request(MDS_QUOTACTL, MDS_VERSION, &[q.as_bytes()]).unwrap();
+        let r = w.c.raw(m, None).unwrap();
+        match r.status {
+            0 => Ok(r.msg.get::<ObdQuotactl>(1).unwrap().qc_dqblk),
+            e => Err(Error::from_errno(e)),
+        }
+    };
+    let (limits, usage) = (0x80_0007, 0x80_0103);
+    let before = ask(usage, quota_type::USER, 7).unwrap();
+    assert_eq!(
+        (before.dqb_curinodes.get(), before.dqb_valid.get()),
+        (0, 0xf)
+    );
+    let f = w.create(Fid::ROOT, "f").fid;
+    let owner = SetAttr {
+        uid: Some(7),
+        ..SetAttr::default()
+    };
+    w.c.mdc.setattr(f, &owner, &[], None, &w.cred).unwrap();
+    let after = ask(usage, quota_type::USER, 7).unwrap();
+    assert_eq!(after.dqb_curinodes.get(), 1);
+    let l = ask(limits, quota_type::USER, 7).unwrap();
+    assert_eq!(l.dqb_valid.get(), 0x35);
+    assert_eq!((l.dqb_bhardlimit.get(), l.dqb_curspace.get()), (0, 0));
+    assert_eq!(ask(limits, 9, 7).err(), Some(EINVAL));
+    // There is nobody who would keep it.
+    assert_eq!(ask(0x80_0008, quota_type::USER, 7).err(), Some(EOPNOTSUPP));
     w.stop();
 }
