@@ -19,8 +19,9 @@ use wire::fid::DATA_SEQ_WIDTH;
 use wire::obdo::{ObdFl, ObdMd, Obdo};
 
 /// Objects that a transaction makes at the most, unless it is set otherwise. Each is locked until it
-/// ends, and lockdep knows of no more than 48 locks that a thread holds.
-pub(crate) const BATCH: u32 = 32;
+/// ends, and lockdep knows of no more than 48 locks that a thread holds, those of an interrupt on its stack
+/// among them.
+pub(crate) const BATCH: u32 = 24;
 /// An OST that is so far behind lost its objects.
 const REPLACED: u64 = 5 * MAX_PRECREATE;
 /// How long objects are made for one request.
