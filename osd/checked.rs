@@ -42,7 +42,7 @@ impl Planned {
     }
 }
 
-/// What is said of a misuse. It is an error of the caller's, so it may well panic.
+/// How a misuse is complained of: in the log by the kernel's, with a panic by that of tests.
 pub type Complain = fn(fmt::Arguments<'_>);
 
 /// A transaction that is checked. What was not planned for is complained of, and fails with
@@ -91,7 +91,7 @@ impl<J: Journal> Checked<J> {
     }
 
     /// Whether something was planned for `o`, which `test` takes.
-    fn expect(
+    fn require(
         &mut self,
         o: &ObjectRef,
         what: fmt::Arguments<'_>,
@@ -104,12 +104,12 @@ impl<J: Journal> Checked<J> {
         }
     }
 
-    fn expect_lock(&mut self, o: &ObjectRef, what: &str) -> Result {
-        self.expect(o, format_args!("{what}"), |p| Ok(p.lock))
+    fn require_lock(&mut self, o: &ObjectRef, what: &str) -> Result {
+        self.require(o, format_args!("{what}"), |p| Ok(p.lock))
     }
 
-    fn expect_record(&mut self, o: &ObjectRef) -> Result {
-        self.expect(o, format_args!("one more record"), |p| {
+    fn require_record(&mut self, o: &ObjectRef) -> Result {
+        self.require(o, format_args!("one more record"), |p| {
             let left = p.records.checked_sub(1);
             p.records = left.unwrap_or(0);
             Ok(left.is_some())
@@ -208,12 +208,12 @@ impl<J: Journal> Journal for Checked<J> {
         what: &Create<'_>,
         near: Option<(&ObjectRef, &[u8])>,
     ) -> Result {
-        self.expect(o, format_args!("create"), |p| Ok(p.create))?;
+        self.require(o, format_args!("create"), |p| Ok(p.create))?;
         self.inner.create(o, what, near)
     }
 
     fn destroy(&mut self, o: &ObjectRef) -> Result {
-        self.expect(o, format_args!("destroy"), |p| Ok(p.destroy))?;
+        self.require(o, format_args!("destroy"), |p| Ok(p.destroy))?;
         self.inner.destroy(o)
     }
 
@@ -226,7 +226,7 @@ impl<J: Journal> Journal for Checked<J> {
     }
 
     fn insert_remote(&mut self, dir: &ObjectRef, name: &[u8], fid: &Fid, mode: u32) -> Result {
-        self.expect(dir, format_args!("one more remote name"), |p| {
+        self.require(dir, format_args!("one more remote name"), |p| {
             let left = p.remotes.checked_sub(1);
             p.remotes = left.unwrap_or(0);
             Ok(left.is_some())
@@ -244,20 +244,20 @@ impl<J: Journal> Journal for Checked<J> {
     }
 
     fn ref_add(&mut self, o: &ObjectRef) -> Result {
-        self.expect_lock(o, "ref_add")?;
+        self.require_lock(o, "ref_add")?;
         self.inner.ref_add(o)
     }
 
     fn ref_del(&mut self, o: &ObjectRef) -> Result {
-        self.expect_lock(o, "ref_del")?;
+        self.require_lock(o, "ref_del")?;
         self.inner.ref_del(o)
     }
 
     fn set_attr(&mut self, o: &ObjectRef, set: &SetAttr) -> Result {
-        self.expect_lock(o, "set_attr")?;
+        self.require_lock(o, "set_attr")?;
         // Root's usage is always at hand.
         for owner in owners(set).filter(|(_, id)| *id != 0) {
-            self.expect(o, format_args!("id {}", owner.1), |p| {
+            self.require(o, format_args!("id {}", owner.1), |p| {
                 Ok(p.ids.contains(&owner))
             })?;
         }
@@ -266,7 +266,7 @@ impl<J: Journal> Journal for Checked<J> {
 
     fn set_xattr(&mut self, o: &ObjectRef, name: &CStr, value: Option<&[u8]>) -> Result {
         let len = value.map_or(0, <[u8]>::len);
-        self.expect(o, format_args!("{name:?} of {len} bytes"), |p| {
+        self.require(o, format_args!("{name:?} of {len} bytes"), |p| {
             p.take_xattr(name, len)
         })?;
         self.inner.set_xattr(o, name, value)
@@ -274,29 +274,29 @@ impl<J: Journal> Journal for Checked<J> {
 
     fn write(&mut self, o: &ObjectRef, off: u64, data: &[u8]) -> Result {
         let end = off.checked_add(data.len() as u64).ok_or(EFBIG)?;
-        self.expect(o, format_args!("a write at {off} to {end}"), |p| {
+        self.require(o, format_args!("a write at {off} to {end}"), |p| {
             Ok(p.writes.iter().any(|(from, to)| *from <= off && end <= *to))
         })?;
         self.inner.write(o, off, data)
     }
 
     fn index_make(&mut self, o: &ObjectRef, key: usize, rec: usize) -> Result {
-        self.expect_record(o)?;
+        self.require_record(o)?;
         self.inner.index_make(o, key, rec)
     }
 
     fn index_insert(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result {
-        self.expect_record(o)?;
+        self.require_record(o)?;
         self.inner.index_insert(o, key, rec)
     }
 
     fn index_update(&mut self, o: &ObjectRef, key: &[u8], rec: &[u8]) -> Result {
-        self.expect_record(o)?;
+        self.require_record(o)?;
         self.inner.index_update(o, key, rec)
     }
 
     fn index_delete(&mut self, o: &ObjectRef, key: &[u8]) -> Result {
-        self.expect_record(o)?;
+        self.require_record(o)?;
         self.inner.index_delete(o, key)
     }
 
