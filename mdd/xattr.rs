@@ -9,6 +9,7 @@ use crate::{Mdd, Runner};
 use core::ffi::CStr;
 use kapi::prelude::*;
 use osd::{Attr, ObjectRef, SetAttr};
+use wire::disk::linkea::XATTR_NAME_LINK;
 use wire::lov::XATTR_NAME_LOV;
 
 pub use wire::reint::{XATTR_CREATE, XATTR_REPLACE};
@@ -278,9 +279,12 @@ impl Mdd {
     ///
     /// # Errors
     /// `ENODATA`: there is none; an empty value for the layout. `EOPNOTSUPP`: the name space.
-    /// `ERANGE`: the name is too long.
+    /// `ERANGE`: the name is too long. `ENOENT`: the names of what has none.
     pub fn get_xattr(&self, o: &ObjectRef, name: &CStr) -> Result<KVVec<u8>> {
         check_size(name, &[])?;
+        if name == XATTR_NAME_LINK && self.opens.is_unlinked(o.fid()) {
+            return Err(ENOENT);
+        }
         let name = match name {
             n if n == LUSTRE_LOV => XATTR_NAME_LOV,
             n if n == c"lustre.pin" => c"trusted.pin",
@@ -293,7 +297,8 @@ impl Mdd {
         }
     }
 
-    /// The names of all xattrs, each with a NUL behind it.
+    /// The names of all xattrs, each with a NUL behind it. What is unlinked keeps its last name on disk, but
+    /// does not show it.
     ///
     /// # Errors
     /// `ENOMEM`, `EIO`.
@@ -303,7 +308,7 @@ impl Mdd {
             match o.list_xattr(&mut v) {
                 Ok(n) => {
                     v.truncate(n);
-                    return Ok(v);
+                    break;
                 }
                 // There may be more between the two questions.
                 Err(e) if e == ERANGE => {
@@ -313,5 +318,20 @@ impl Mdd {
                 Err(e) => return Err(e),
             }
         }
+        if self.opens.is_unlinked(o.fid()) {
+            leave_out(&mut v, XATTR_NAME_LINK);
+        }
+        Ok(v)
+    }
+}
+
+/// Takes a name out of a list.
+fn leave_out(list: &mut KVVec<u8>, name: &CStr) {
+    let name = name.to_bytes_with_nul();
+    let names = || list.split_inclusive(|b| *b == 0);
+    if names().any(|n| n == name) {
+        let at = names().take_while(|n| *n != name).map(<[u8]>::len).sum();
+        list.copy_within(at + name.len().., at);
+        list.truncate(list.len() - name.len());
     }
 }

@@ -264,6 +264,18 @@ fn open_files_without_names() {
     assert_eq!(w.unlink(&root, "d").unwrap().attr.nlink, 0);
     assert_eq!(w.pending(), [*f.fid(), *d.fid()].into());
     assert_eq!(w.mdd.pending.attr().unwrap().nlink, 3);
+    // What its name was is nobody's business.
+    let link = XATTR_NAME_LINK;
+    let shows = |w: &World, o| {
+        let list = w.mdd.list_xattr(o).unwrap();
+        let names: Vec<_> = list.split(|b| *b == 0).collect();
+        assert!(names.contains(&&b"trusted.lma"[..]) && names.last() == Some(&&b""[..]));
+        names.contains(&link.to_bytes())
+    };
+    let g = w.file(&root, "g");
+    assert!(!shows(&w, &f) && shows(&w, &g));
+    w.unlink(&root, "g").unwrap();
+    assert_eq!(w.mdd.get_xattr(&f, link).err(), Some(ENOENT));
     assert_eq!((w.attr(&f).nlink, w.attr(&d).nlink), (0, 0));
     assert!(w.mdd.is_orphan(f.fid()) && w.mdd.object(f.fid()).is_ok());
     // It is changed like others, but gets no name, and nothing gets one in it.
