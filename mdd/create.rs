@@ -192,6 +192,10 @@ impl Mdd {
         new: &NewObject<'_>,
         layout: Reserved,
     ) -> Result<ObjectRef> {
+        // A client chose the FID: another file's state is not touched.
+        if self.osd.new_object(&new.fid)?.exists() {
+            return Err(EEXIST);
+        }
         self.opens.make_unnamed(&new.fid)?;
         let made = self.make(run, c, dir, None, new, layout);
         if made.is_err() {

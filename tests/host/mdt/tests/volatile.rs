@@ -19,18 +19,22 @@ const VOLATILE: OpenFlags = OpenFlags::VOLATILE
     .union(OpenFlags::EXCL)
     .union(OpenFlags::FMODE_WRITE);
 
-fn open(w: &World, parent: Fid, name: &[u8], flags: OpenFlags) -> Result<Opened> {
-    let wish = OpenWish {
+fn wish(parent: Fid, fid: Fid, name: &[u8], flags: OpenFlags) -> OpenWish<'_> {
+    OpenWish {
         parent,
         name,
-        fid: w.c.mdc.new_fid().unwrap(),
+        fid,
         flags,
         mode: S_IFREG | 0o600,
         umask: 0,
         layout: &[],
         group: None,
-    };
-    let mut o = w.c.mdc.open(&wish, &w.cred)?;
+    }
+}
+
+fn open(w: &World, parent: Fid, name: &[u8], flags: OpenFlags) -> Result<Opened> {
+    let fid = w.c.mdc.new_fid().unwrap();
+    let mut o = w.c.mdc.open(&wish(parent, fid, name, flags), &w.cred)?;
     o.found.lock = None;
     Ok(o)
 }
@@ -57,17 +61,8 @@ fn it_ends_with_its_last_close() {
     assert!(w.look(d, name).is_none() && w.names(d).len() == 2);
     assert_eq!(nlink(&w, d), Ok(before));
     // It is open twice.
-    let wish = OpenWish {
-        parent: fa,
-        name: b"",
-        fid: fa,
-        flags: OpenFlags::FMODE_READ | OpenFlags::BY_FID,
-        mode: S_IFREG,
-        umask: 0,
-        layout: &[],
-        group: None,
-    };
-    let again = w.c.mdc.open(&wish, &w.cred).unwrap();
+    let flags = OpenFlags::FMODE_READ | OpenFlags::BY_FID;
+    let again = w.c.mdc.open(&wish(fa, fa, b"", flags), &w.cred).unwrap();
     w.c.mdc.close(a.handle.unwrap(), None, &fa);
     assert_eq!(nlink(&w, fa), Ok(1));
     w.c.mdc.close(again.handle.unwrap(), None, &fa);
@@ -100,6 +95,12 @@ fn what_is_refused() {
     assert_eq!(refused(f, NAME, VOLATILE), Some(ENOTDIR));
     w.unlink(Fid::ROOT, "d", true).unwrap();
     assert_eq!(refused(d, NAME, VOLATILE), Some(ESTALE));
+    // The FID of another file, which is left alone.
+    let wish = wish(Fid::ROOT, f, NAME, VOLATILE | OpenFlags::DELAY_CREATE);
+    assert_eq!(w.c.mdc.open(&wish, &w.cred).err(), Some(EEXIST));
+    assert_eq!(nlink(&w, f), Ok(1));
+    w.unlink(Fid::ROOT, "f", false).unwrap();
+    assert_eq!(nlink(&w, f), Err(ENOENT));
     w.stop();
 }
 
