@@ -6,9 +6,11 @@ use crate::change::Change;
 use crate::device::Core;
 use crate::locks;
 use crate::message;
+use crate::open_files::Agreed;
 use kapi::prelude::*;
 use ldlm::core::{ibits, Mode};
 use target::{Request, Served};
+use wire::connect::ConnectFlags;
 use wire::mdt::{HsmStateSet, HsmUserState, MdtBody};
 
 const BODY: u32 = size_of::<MdtBody>() as u32;
@@ -33,6 +35,9 @@ impl Core {
     /// an archive or not: what is refused is an answer like others.
     #[inline(never)]
     pub(crate) fn hsm_state_set(&self, req: &mut Request<'_>) -> Result<Served> {
+        if Agreed::with(req).has(ConnectFlags::RDONLY) {
+            return Err(EROFS);
+        }
         let b = message::body(req.rpc, 1)?;
         let change = *req.rpc.get::<HsmStateSet>(3)?;
         let creds = self.creds_of_body(req, &b);

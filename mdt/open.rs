@@ -134,7 +134,8 @@ impl Open {
     /// What the caller must be allowed to do.
     fn access(&self) -> u32 {
         let mut want = 0;
-        if self.has(OpenFlags::FMODE_READ) {
+        // The kernel reads what it executes, which needs no permission to read.
+        if self.has(OpenFlags::FMODE_READ) && !self.has(OpenFlags::FMODE_EXEC) {
             want |= MAY_READ;
         }
         if self.has(OpenFlags::FMODE_WRITE | OpenFlags::TRUNC | OpenFlags::APPEND) {

@@ -123,8 +123,42 @@ fn opens() {
     w.c.mdc.setattr(fid, &all, &[], None, &w.cred).unwrap();
     assert_eq!(w.open(Fid::ROOT, "g", exec).err(), Some(ETXTBSY));
     w.c.mdc.close(g.handle.unwrap(), None, &g.found.attr.fid);
-    let e = loop {
+    // Who may not read it may execute it, and that alone.
+    let all = SetAttr {
+        mode: Some(0o711),
+        ..SetAttr::default()
+    };
+    w.c.mdc.setattr(fid, &all, &[], None, &w.cred).unwrap();
+    let other = |flags| {
+        let wish = OpenWish {
+            parent: Fid::ROOT,
+            name: b"g",
+            fid,
+            flags,
+            mode: S_IFREG,
+            umask: 0,
+            layout: &[],
+            group: None,
+        };
+        let cred = Cred {
+            uid: 500,
+            gid: 500,
+            groups: Vec::new(),
+        };
+        let mut o = w.c.mdc.open(&wish, &cred)?;
+        o.found.lock = None;
+        w.c.mdc.close(o.handle.unwrap(), None, &fid);
+        Ok(())
+    };
+    while other(exec) == Err(ETXTBSY) {
         // The close is on its way.
+        std::thread::yield_now();
+    }
+    assert_eq!(other(exec), Ok(()));
+    for flags in [read, exec | write, exec | OpenFlags::TRUNC] {
+        assert_eq!(other(flags), Err(EACCES));
+    }
+    let e = loop {
         match w.open(Fid::ROOT, "g", exec) {
             Err(e) if e == ETXTBSY => std::thread::yield_now(),
             r => break r.unwrap(),
@@ -324,6 +358,14 @@ fn read_only() {
         ..read
     };
     assert_eq!(ro.mdc.open(&write, &w.cred).err(), Some(EROFS));
+    let body = MdtBody {
+        mbo_fid1: f.fid.into(),
+        ..MdtBody::default()
+    };
+    let change = HsmStateSet::default();
+    let bufs = [body.as_bytes(), &[], change.as_bytes()];
+    let m = rpc::request(MDS_HSM_STATE_SET, MDS_VERSION, &bufs).unwrap();
+    assert_eq!(ro.raw(m, None).unwrap().status, EROFS.to_errno());
     assert_eq!(
         ro.mdc
             .unlink(Fid::ROOT, b"f", Fid::ZERO, false, None, &w.cred),
