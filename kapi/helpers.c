@@ -86,6 +86,11 @@ void lustre_kapi_yield(void)
 	cond_resched();
 }
 
+u64 lustre_kapi_total_ram(void)
+{
+	return (u64)totalram_pages() << PAGE_SHIFT;
+}
+
 struct page *lustre_kapi_page_alloc(void)
 {
 	return alloc_page(GFP_KERNEL | __GFP_ZERO);

@@ -29,6 +29,9 @@ void lustre_kapi_thread_join(struct task_struct *task);
 unsigned int lustre_kapi_num_cpus(void);
 void lustre_kapi_yield(void);
 
+/* Bytes of memory that the node has. */
+u64 lustre_kapi_total_ram(void);
+
 /* A page of zeroes that is always mapped; NULL without memory. */
 struct page *lustre_kapi_page_alloc(void);
 void lustre_kapi_page_put(struct page *page);

@@ -13,6 +13,12 @@ use kernel::bindings;
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = kernel::page::PAGE_SIZE;
 
+/// Bytes of memory that the node has.
+pub fn total_ram() -> u64 {
+    // SAFETY: no conditions.
+    unsafe { ffi::lustre_kapi_total_ram() }
+}
+
 /// An owned run of pages. They need not be contiguous in memory, so they are reached one by one.
 ///
 /// The content of new pages is zero.

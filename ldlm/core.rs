@@ -31,6 +31,10 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+/// What a lock takes within its resource, bytes.
+#[cfg(test)]
+pub(crate) const SIZE_OF_LOCK: usize = size_of::<lock::Lock>() + size_of::<slab::Slot>();
+
 pub use action::{Action, AstTarget, BlockingAst, CompletionAst, FreedLock};
 pub use glimpse::GlimpseScan;
 pub use lock::{LockIx, LockView, NewLock, State};

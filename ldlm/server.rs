@@ -19,6 +19,7 @@ mod export;
 mod glimpse;
 mod local;
 mod lvb;
+mod memory;
 mod namespace;
 mod pdo;
 mod prolong;
@@ -28,6 +29,7 @@ mod serve;
 mod table;
 mod timer;
 mod traits;
+mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -36,10 +38,10 @@ pub use enqueue::{EnqueueReply, EnqueueReq, Intent, IntentPolicy, LvbBytes};
 pub use export::{ExportLocks, ExportOptions};
 pub use local::{LocalLock, LocalOptions};
 pub use lvb::Lvb;
+pub use memory::{LockMemory, LOCK_MEMORY};
 pub use namespace::{Namespace, NamespaceConfig, NamespaceStats};
 pub use pdo::NameLock;
 pub use prolong::Cover;
-pub use reclaim::Volume;
 pub use run::{AstDone, AstOutcome};
 pub use timer::Timers;
 pub use traits::{AstSender, LvbClass, NamespaceOps};

@@ -26,6 +26,7 @@ const FLAGS: ConnectFlags = ConnectFlags::RDONLY
     .union(ConnectFlags::NODEVOH)
     .union(ConnectFlags::BRW_SIZE)
     .union(ConnectFlags::CANCELSET)
+    .union(ConnectFlags::LRU_RESIZE)
     .union(ConnectFlags::AT)
     .union(ConnectFlags::FID)
     .union(ConnectFlags::VBR)

@@ -19,9 +19,6 @@ use target::{Server, Target, TargetConfig};
 use wire::nid::Nid;
 use wire::seq::range_type;
 
-/// Locks that one client may have.
-const MAX_LOCKS: u32 = 1 << 20;
-
 /// Which MDT.
 pub struct MdtConfig {
     /// "lustre-MDT0000"
@@ -155,7 +152,7 @@ impl Mdt {
                 osd,
                 recorded: true,
                 is_mdt: true,
-                max_locks: MAX_LOCKS,
+                max_locks: u32::MAX,
             },
             core.clone(),
         )?;

@@ -22,6 +22,12 @@ pub(crate) fn namespace(target: &Arc<Target>, name: fmt::Arguments<'_>) -> Resul
     show_number(&dir, "resource_count", move || Ok(ns.stats().resources))?;
     let ns = target.namespace().clone();
     show_number(&dir, "lock_timeouts", move || Ok(ns.stats().timeouts))?;
+    let ns = target.namespace().clone();
+    show_number(&dir, "pool/granted", move || Ok(ns.granted()))?;
+    let ns = target.namespace().clone();
+    show_number(&dir, "pool/limit", move || Ok(ns.volume().1.into()))?;
+    let ns = target.namespace().clone();
+    show_number(&dir, "pool/server_lock_volume", move || Ok(ns.volume().0))?;
     Ok(dir)
 }
 

@@ -8,6 +8,7 @@ use crate::text::Text;
 use core::fmt;
 use kapi::params::ParamDir;
 use kapi::prelude::*;
+use ldlm::server::{LockMemory, LOCK_MEMORY};
 use lnet::fail;
 use ptlrpc::limits::Limits;
 
@@ -92,6 +93,7 @@ impl Tree {
             Ok(n.limits().ping_interval().into())
         })?;
         timeouts(&dir, node)?;
+        locks(&dir)?;
         failures(&dir)?;
         setting(&dir, "jobid_var", "disable", JOBID_MAX)?;
         setting(&dir, "jobid_name", "%e.%u", JOBID_MAX)?;
@@ -103,6 +105,27 @@ impl Tree {
         })?;
         Ok(Tree { _dir: dir })
     }
+}
+
+/// The memory for locks (`ldlm.md` 21.3).
+fn locks(dir: &ParamDir) -> Result {
+    let m = &LOCK_MEMORY;
+    let set = |mb| m.set_reclaim_mb(mb);
+    tune_number(
+        dir,
+        "ldlm/lock_reclaim_threshold_mb",
+        || m.reclaim_mb(),
+        set,
+    )?;
+    let set = |mb| m.set_limit_mb(mb);
+    tune_number(dir, "ldlm/lock_limit_mb", || m.limit_mb(), set)?;
+    show_number(dir, "ldlm/lock_reclaim_threshold_count", || {
+        Ok(LockMemory::count(m.reclaim_mb()))
+    })?;
+    show_number(dir, "ldlm/lock_limit_count", || {
+        Ok(LockMemory::count(m.limit_mb()))
+    })?;
+    show_number(dir, "ldlm/lock_granted_count", || Ok(m.granted()))
 }
 
 /// Failures on demand (`admin.md` 12).

@@ -27,6 +27,7 @@ const FLAGS: ConnectFlags = ConnectFlags::VERSION
     .union(ConnectFlags::SRVLOCK)
     .union(ConnectFlags::BRW_SIZE)
     .union(ConnectFlags::CANCELSET)
+    .union(ConnectFlags::LRU_RESIZE)
     .union(ConnectFlags::AT)
     .union(ConnectFlags::CKSUM)
     .union(ConnectFlags::FID)

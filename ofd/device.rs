@@ -28,8 +28,6 @@ use wire::seq::range_type;
 
 /// The largest transfer, unless it is set otherwise.
 const BRW_SIZE: u32 = 4 << 20;
-/// Locks that a client may have.
-const MAX_LOCKS: u32 = 1 << 20;
 /// Writes in a row that ask for an early commit, after which one is begun.
 const SOFT_SYNC_LIMIT: u32 = 16;
 
@@ -124,7 +122,7 @@ impl Ofd {
             osd,
             recorded: true,
             is_mdt: false,
-            max_locks: MAX_LOCKS,
+            max_locks: u32::MAX,
         };
         let target = Target::new(server.node(), target_config, ofd.clone())?;
         *ofd.target.lock() = Some(target.clone());

@@ -8,7 +8,7 @@ use crate::request::Shared;
 use core::any::Any;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
-use wire::connect::ConnectData;
+use wire::connect::{ConnectData, ConnectFlags};
 use wire::nid::Nid;
 
 /// What a target keeps about a client: its own type behind `Any`.
@@ -183,6 +183,11 @@ impl Export {
     /// The negotiated connect data.
     pub fn connect_data(&self) -> ConnectData {
         self.inner.lock().connect
+    }
+
+    /// Whether a flag was granted.
+    pub fn has(&self, flag: ConnectFlags) -> bool {
+        self.inner.lock().connect.flags().contains(flag)
     }
 
     /// The way back to the client.

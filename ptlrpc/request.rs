@@ -146,6 +146,8 @@ pub struct ServerRequest {
     pub reply_handle: u64,
     /// Highest transaction number on disk, for the reply.
     pub last_committed: u64,
+    /// `pb_slv` and `pb_limit` of the reply: how many locks the client should keep.
+    pub lock_volume: (u64, u32),
     high_priority: bool,
     saved_status: i32,
 }
@@ -219,6 +221,7 @@ impl ServerRequest {
                 op_flags: 0,
                 reply_handle: 0,
                 last_committed: 0,
+                lock_volume: (0, 0),
                 high_priority: false,
                 saved_status: 0,
             },
@@ -440,6 +443,8 @@ impl ServerRequest {
             b.fill_reply(s.opc, status, is_error);
             b.pb_handle.set(self.reply_handle);
             b.pb_last_committed.set(self.last_committed);
+            b.pb_slv.set(self.lock_volume.0);
+            b.pb_limit.set(self.lock_volume.1);
             b.pb_transno.set(self.transno);
             b.pb_op_flags.set(self.op_flags);
             b.pb_service_time.set(took.service_time);

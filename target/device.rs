@@ -17,6 +17,7 @@ use osd::Device;
 use ptlrpc::export::{ClientUuid, Export, TargetDevice};
 use ptlrpc::node::Node;
 use ptlrpc::request::ServerRequest;
+use wire::connect::ConnectFlags;
 use wire::msg::MsgFlags;
 use wire::opcode as op;
 
@@ -34,7 +35,7 @@ pub struct TargetConfig {
     pub recorded: bool,
     /// Whether it is an MDT (which matters to `last_rcvd` only).
     pub is_mdt: bool,
-    /// Locks that one client may have.
+    /// Locks that one client may have, within its share of the memory.
     pub max_locks: u32,
 }
 
@@ -284,7 +285,7 @@ impl Target {
             return rpc.discard();
         }
         let result = self.work(&mut rpc);
-        rpc.last_committed = self.last_committed();
+        self.fill_reply(&mut rpc);
         if drops::reply(&rpc) {
             return rpc.discard();
         }
@@ -292,6 +293,16 @@ impl Target {
             Ok(Served::Reply(status)) => rpc.reply(status),
             Ok(Served::Drop) => rpc.discard(),
             Err(e) => rpc.error(e),
+        }
+    }
+
+    /// What every reply says.
+    pub(crate) fn fill_reply(&self, rpc: &mut ServerRequest) {
+        rpc.last_committed = self.last_committed();
+        if let Ok(export) = rpc.connected() {
+            if export.has(ConnectFlags::LRU_RESIZE) {
+                rpc.lock_volume = self.namespace.volume();
+            }
         }
     }
 

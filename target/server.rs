@@ -387,17 +387,14 @@ impl Server {
                 return req.discard();
             }
             let done = match self.connect_target(&req) {
-                Ok(t) => t.connect(&mut req).map(|()| t.last_committed()),
+                Ok(t) => t.connect(&mut req).map(|()| t.fill_reply(&mut req)),
                 Err(e) => Err(e),
             };
             if drops::reply(&req) {
                 return req.discard();
             }
             return match done {
-                Ok(committed) => {
-                    req.last_committed = committed;
-                    req.reply(0);
-                }
+                Ok(()) => req.reply(0),
                 Err(e) => req.error(e),
             };
         }

@@ -8,7 +8,7 @@ use kapi::prelude::*;
 /// The number of no lock.
 pub(super) const NIL: u32 = 0;
 
-enum Slot {
+pub(super) enum Slot {
     Used(KBox<Lock>),
     /// The next free one.
     Free(u32),

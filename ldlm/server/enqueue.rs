@@ -169,8 +169,7 @@ impl Namespace {
                 false => Err(EPROTO),
             };
         }
-        let max = self.config.max_granted;
-        if max != 0 && self.granted() >= max && !req.resent {
+        if !self.has_room(exp, req) {
             return Err(EINPROGRESS);
         }
         if req.flags & flags::HAS_INTENT != 0 {
@@ -187,6 +186,16 @@ impl Namespace {
             }
         }
         self.enqueue_plain(exp, req)
+    }
+
+    /// Whether a client may have another lock. It will be asked to give up some if not.
+    fn has_room(&self, exp: &ExportLocks, req: &EnqueueReq) -> bool {
+        match req.policy.lock_type() {
+            LockType::Flock if req.mode == Mode::Nl => return true,
+            LockType::Extent | LockType::Ibits if self.memory().is_full() => return false,
+            _ => {}
+        }
+        exp.has_room(self.memory().share())
     }
 
     /// What the lock shall be like.

@@ -19,7 +19,8 @@ pub struct ExportOptions {
     pub flock_dead: bool,
     /// OBD_CONNECT_MDS_MDS: another MDT, never evicted for keeping a lock.
     pub no_timer: bool,
-    /// How many locks it may have. One that asks for more gets ENOMEM.
+    /// How many locks it may have, if its share of the memory is not less. One that asks for more is told to
+    /// ask again (EINPROGRESS), and to give up others.
     pub max_locks: u32,
 }
 
@@ -35,6 +36,10 @@ pub(super) struct ExportState {
     /// By the client's handle and ours. What an intent put in place of a lock has its handle.
     locks: RBTree<(u64, u64), Entry>,
     count: u32,
+    /// It was told that it has too many.
+    crowded: bool,
+    /// Its last lock that was thought of when some were to be taken back.
+    reclaim_at: (u64, u64),
     /// Disconnected or evicted: no new locks.
     closed: bool,
     /// The smallest deadline there may be, 0 if there is none.
@@ -61,6 +66,8 @@ impl ExportLocks {
         let state = ExportState {
             locks: RBTree::new(),
             count: 0,
+            crowded: false,
+            reclaim_at: (0, 0),
             closed: false,
             next_deadline: 0,
             estimate,
@@ -93,19 +100,40 @@ impl ExportLocks {
     /// Enters a lock.
     ///
     /// # Errors
-    /// `ENOTCONN`: disconnected or evicted. `ENOMEM`: it has too many, or there is no memory.
+    /// `ENOTCONN`: disconnected or evicted. `ENOMEM`.
     pub(super) fn add(&self, client_handle: u64, cookie: u64) -> Result {
         let node = RBTreeNode::new((client_handle, cookie), Entry::default(), GFP_KERNEL)?;
         let mut st = self.state.lock();
         if st.closed {
             return Err(ENOTCONN);
         }
-        if st.count >= self.options.max_locks {
-            return Err(ENOMEM);
-        }
         st.locks.insert(node);
         st.count += 1;
         Ok(())
+    }
+
+    /// Whether it may have one more, of `share` in all. If not, some will be asked for.
+    pub(super) fn has_room(&self, share: u64) -> bool {
+        let mut st = self.state.lock();
+        let room = u64::from(st.count) < share.min(self.options.max_locks.into());
+        st.crowded |= !room;
+        room
+    }
+
+    /// Whether there was no room for a lock since the last question.
+    pub(super) fn take_crowded(&self) -> bool {
+        core::mem::take(&mut self.state.lock().crowded)
+    }
+
+    /// The handle of a lock; each time that of the next, and again from the first.
+    pub(super) fn next_to_reclaim(&self) -> Option<u64> {
+        let mut st = self.state.lock();
+        let (h, c) = st.reclaim_at;
+        let after = (h, c.saturating_add(1));
+        let next = st.locks.cursor_lower_bound(&after).map(|c| *c.current().0);
+        let key = next.or_else(|| st.locks.cursor_front().map(|c| *c.current().0))?;
+        st.reclaim_at = key;
+        Some(key.1)
     }
 
     /// Forgets a lock; returns what was kept of it.

@@ -4,24 +4,23 @@
 
 use super::export::{ExportLocks, ExportOptions};
 use super::lvb::Lvb;
-use super::table::{LockRef, Node, NodeState, Tables};
+use super::memory::{Granted, LockMemory, LOCK_MEMORY};
+use super::table::{LockRef, Node, NodeState, Place, Tables};
 use super::traits::{AstSender, NamespaceOps};
+use super::volume::Volume;
 use crate::core::{Env, ExportId, FlockWaits, Hint, LockType, LockView, ResId, Resource};
 use kapi::prelude::*;
 use kapi::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 
 /// How a namespace behaves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct NamespaceConfig {
     /// `ldlm_enqueue_min`: the least time a client has to give up a lock, seconds.
     pub enqueue_min: u32,
     /// `obd_timeout`: the first guess of it, seconds.
     pub obd_timeout: u32,
-    /// Granted inode-bit and extent locks from which on new ones are put off with EINPROGRESS; 0
-    /// for no limit.
-    pub max_granted: u64,
-    /// Granted locks from which on old ones are taken back, 512 a second; 0 for never.
-    pub reclaim_above: u64,
+    /// The memory that its locks share with others.
+    pub memory: &'static LockMemory,
 }
 
 impl Default for NamespaceConfig {
@@ -29,8 +28,7 @@ impl Default for NamespaceConfig {
         NamespaceConfig {
             enqueue_min: 100,
             obd_timeout: 100,
-            max_granted: 0,
-            reclaim_above: 0,
+            memory: &LOCK_MEMORY,
         }
     }
 }
@@ -58,7 +56,13 @@ pub struct Namespace {
     pub(super) exports: Mutex<RBTree<ExportId, Arc<ExportLocks>>>,
     #[pin]
     pub(super) waits: Mutex<FlockWaits>,
-    pub(super) granted: Atomic<i64>,
+    granted: Granted,
+    #[pin]
+    volume: Mutex<Volume>,
+    slv: Atomic<u64>,
+    limit: u32,
+    #[pin]
+    pub(super) reclaim_at: Mutex<Place>,
     pub(super) timeouts: Atomic<u64>,
     pub(super) recovering: Atomic<bool>,
     pub(super) stopping: Atomic<bool>,
@@ -71,6 +75,8 @@ impl Namespace {
     /// `ENOMEM`.
     pub fn new(config: NamespaceConfig, ops: Arc<dyn NamespaceOps>) -> Result<Arc<Self>> {
         let tables = Tables::new()?;
+        let granted = Granted::new(config.memory);
+        let volume = Volume::new(config.memory.plan());
         Arc::pin_init(
             pin_init!(Namespace {
                 config,
@@ -78,7 +84,11 @@ impl Namespace {
                 tables,
                 exports <- new_mutex!(RBTree::new()),
                 waits <- new_mutex!(FlockWaits::new()),
-                granted: Atomic::<i64>::new(0),
+                granted,
+                slv: Atomic::<u64>::new(volume.slv()),
+                limit: volume.limit(),
+                volume <- new_mutex!(volume),
+                reclaim_at <- new_mutex!(Place::default()),
                 timeouts: Atomic::<u64>::new(0),
                 recovering: Atomic::<bool>::new(false),
                 stopping: Atomic::<bool>::new(false),
@@ -165,7 +175,23 @@ impl Namespace {
 
     /// Granted locks.
     pub fn granted(&self) -> u64 {
-        u64::try_from(self.granted.load(Relaxed)).unwrap_or(0)
+        self.granted.count()
+    }
+
+    pub(super) fn memory(&self) -> &'static LockMemory {
+        self.config.memory
+    }
+
+    /// `pb_slv` and `pb_limit` of replies to clients that keep as many locks as these allow.
+    pub fn volume(&self) -> (u64, u32) {
+        (self.slv.load(Relaxed), self.limit)
+    }
+
+    /// Once a second: the volume follows the number of locks.
+    pub(super) fn measure(&self) {
+        let mut v = self.volume.lock();
+        v.tick(self.granted());
+        self.slv.store(v.slv(), Relaxed);
     }
 
     /// Counts everything: walks over all resources.
@@ -257,7 +283,7 @@ impl Namespace {
         let delta = i64::from(st.core.granted()) - before;
         let counts = matches!(st.core.lock_type(), LockType::Extent | LockType::Ibits);
         if delta != 0 && counts {
-            self.granted.fetch_add(delta, Relaxed);
+            self.granted.add(delta);
         }
         r
     }

@@ -1,145 +1,125 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking back old locks when there are too many (spec/ldlm.md 21.3), and the volume that tells
-//! clients how many to keep (21.2).
+//! Taking back old locks when there are too many (spec/ldlm.md 21.3).
 
+use super::export::ExportLocks;
 use super::namespace::Namespace;
 use super::run::now_s;
-use crate::core::{LockType, State};
+use super::table::Node;
+use crate::core::{LockIx, LockType, State};
 use kapi::prelude::*;
 
 /// Locks taken back in one round.
 const ROUND: usize = 512;
-/// How old a lock must be, seconds; if there are too few, down to the second figure.
-const AGE: (u32, u32) = (450, 300);
+/// Locks taken back in a second, at most.
+const MOST: usize = 16 * ROUND;
+/// How old a lock must be, seconds: if there are too few of an age, the next counts.
+const AGES: [u32; 2] = [450, 300];
+/// The same when there is no room for any other.
+const FULL: [u32; 4] = [450, 300, 60, 0];
+
+/// Clients keep them whether they need them or not.
+fn is_kept(kind: LockType) -> bool {
+    matches!(kind, LockType::Extent | LockType::Ibits)
+}
 
 impl Namespace {
-    /// Asks clients to give up old locks, up to 512 in a round. Returns how many were asked for.
-    /// One round at a time is enough: the caller sees to that.
-    pub fn reclaim(self: &Arc<Self>) -> usize {
-        let mut age = AGE.0;
-        loop {
-            let n = self.reclaim_older(age, ROUND);
-            if n != 0 || age <= AGE.1 {
-                return n;
+    /// Once a second: asks for old locks while there are too many of this node, and of clients that have too
+    /// many.
+    pub(super) fn relieve(self: &Arc<Self>) {
+        if self.is_recovering() {
+            return;
+        }
+        self.each_export(|exp| {
+            if exp.take_crowded() {
+                self.reclaim_of(exp);
             }
-            age = (age / 2).max(AGE.1);
+        });
+        // Its part of those that are too many.
+        let (memory, own) = (self.memory(), self.granted());
+        let part = memory.excess().saturating_mul(own) / memory.granted().max(1);
+        let mut left = usize::try_from(part).map_or(MOST, |n| n.min(MOST));
+        while left > 0 {
+            match self.reclaim(left.min(ROUND)) {
+                0 => return,
+                n => left = left.saturating_sub(n),
+            }
         }
     }
 
-    /// One round if there are more locks than the configuration likes.
-    pub(super) fn reclaim_if_crowded(self: &Arc<Self>) {
-        let above = self.config.reclaim_above;
-        if above != 0 && self.granted() > above && !self.is_recovering() {
-            self.reclaim();
-        }
+    /// Asks clients to give up old locks, up to `max`. Returns how many were asked for.
+    fn reclaim(self: &Arc<Self>, max: usize) -> usize {
+        let ages = match self.memory().is_full() {
+            true => &FULL[..],
+            false => &AGES[..],
+        };
+        let mut rounds = ages.iter().map(|age| self.reclaim_older(*age, max));
+        rounds.find(|n| *n != 0).unwrap_or(0)
     }
 
-    /// Asks for up to `max` locks made more than `age` seconds ago.
-    pub fn reclaim_older(self: &Arc<Self>, age: u32, max: usize) -> usize {
+    /// Asks for up to `max` locks made `age` seconds ago or before. It goes on where it was the last time.
+    pub(super) fn reclaim_older(self: &Arc<Self>, age: u32, max: usize) -> usize {
         let now = now_s();
         let mut asked = 0;
-        self.tables.for_each(|node| {
-            if asked >= max || !matches!(node.kind, LockType::Extent | LockType::Ibits) {
-                return;
-            }
-            let mut st = node.state.lock();
-            let mut from = None;
-            while let Some((ix, v)) = st.core.next_lock(from) {
-                from = Some(ix);
-                let old = now.saturating_sub(v.made) >= age;
-                if old && v.state == State::Granted && asked < max {
-                    asked += usize::from(self.with(&mut st, |c, env| c.revoke(ix, env)));
+        let mut at = core::mem::take(&mut *self.reclaim_at.lock());
+        // What is left of the table, and all of it.
+        for _ in 0..2 {
+            let done = self.tables.walk(&mut at, |node| {
+                if is_kept(node.kind) {
+                    asked += self.revoke_old(node, now, age);
                 }
+                asked < max
+            });
+            if !done {
+                break;
             }
-            drop(st);
-            self.run(node);
-        });
+        }
+        *self.reclaim_at.lock() = at;
         asked
     }
-}
 
-/// How many locks clients should keep, as one number: the server lock volume.
-///
-/// A client cancels a lock when its age (seconds) times the number of its locks exceeds the
-/// volume. The volume shrinks while more locks are held than planned for.
-#[derive(Clone, Copy, Debug)]
-pub struct Volume {
-    limit: u64,
-    plan: u64,
-    slv: u64,
-}
-
-impl Volume {
-    const AGE: u64 = 36_000;
-
-    /// For `limit` locks; the field's servers take 50 a MiB of memory.
-    pub fn new(limit: u64) -> Self {
-        let limit = limit.clamp(1, u64::from(u32::MAX));
-        Volume {
-            limit,
-            plan: limit * 3 / 10,
-            slv: limit * Self::AGE,
+    fn revoke_old(self: &Arc<Self>, node: &Arc<Node>, now: u32, age: u32) -> usize {
+        let mut asked = 0;
+        let mut st = node.state.lock();
+        let mut from = None;
+        while let Some((ix, v)) = st.core.next_lock(from) {
+            from = Some(ix);
+            let old = now.saturating_sub(v.made) >= age;
+            if old && v.state == State::Granted {
+                asked += usize::from(self.with(&mut st, |c, env| c.revoke(ix, env)));
+            }
         }
+        drop(st);
+        if asked > 0 {
+            self.run(node);
+        }
+        asked
     }
 
-    /// `pb_limit`.
-    pub fn limit(&self) -> u32 {
-        u32::try_from(self.limit).unwrap_or(u32::MAX)
+    /// Asks a client for some of its locks.
+    fn reclaim_of(self: &Arc<Self>, exp: &ExportLocks) -> usize {
+        let mut asked = 0;
+        // It may be that none can be asked for.
+        for _ in 0..MOST {
+            let Some(cookie) = exp.next_to_reclaim() else {
+                break;
+            };
+            let Some(r) = self.tables.handle(cookie) else {
+                continue;
+            };
+            if is_kept(r.node.kind) && self.revoke_one(&r.node, r.ix, cookie) {
+                self.run(&r.node);
+                asked += 1;
+            }
+            if asked == ROUND {
+                break;
+            }
+        }
+        asked
     }
 
-    /// `pb_slv`.
-    pub fn slv(&self) -> u64 {
-        self.slv
-    }
-
-    /// Once a second, with the number of granted locks.
-    pub fn tick(&mut self, granted: u64) {
-        let over = granted.saturating_sub(self.plan);
-        let under = self.plan.saturating_sub(granted);
-        let usage = (self.limit + under).saturating_sub(over).max(1);
-        let factor = usage.saturating_mul(1024) / self.limit;
-        let mut slv = u128::from(self.slv) * u128::from(factor);
-        if granted < self.limit {
-            slv += 1023;
-        }
-        let max = u128::from(self.limit * Self::AGE);
-        self.slv = u64::try_from((slv / 1024).clamp(1, max)).unwrap_or(1);
-        let free = self.limit.saturating_sub(granted);
-        self.plan = (granted + free / 100).min(self.limit + self.limit / 4);
-    }
-
-    /// Memory is short: `n` locks should go.
-    pub fn shrink(&mut self, n: u64) {
-        self.slv = self.slv.saturating_sub(n).max(1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn volume_follows_the_load() {
-        let mut v = Volume::new(1000);
-        assert_eq!((v.limit(), v.slv()), (1000, 36_000_000));
-        // Few locks: all may be kept.
-        for _ in 0..100 {
-            v.tick(10);
-        }
-        assert_eq!(v.slv(), 36_000_000);
-        // A flood: clients have to drop theirs.
-        let mut granted = 10;
-        for _ in 0..60 {
-            granted += 100;
-            v.tick(granted);
-        }
-        assert!(v.slv() < 36_000_000 / 100);
-        // It is over.
-        for _ in 0..3000 {
-            granted = granted.saturating_sub(50);
-            v.tick(granted);
-        }
-        assert!(v.slv() > 36_000_000 / 2);
+    fn revoke_one(&self, node: &Node, ix: LockIx, cookie: u64) -> bool {
+        let mut st = node.state.lock();
+        st.core.find(ix, cookie).is_some() && self.with(&mut st, |c, env| c.revoke(ix, env))
     }
 }

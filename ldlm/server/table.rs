@@ -66,6 +66,13 @@ struct HandleStripe {
     map: Mutex<RBTree<u64, LockRef>>,
 }
 
+/// Where a walk over the resources is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    stripe: usize,
+    last: Option<ResId>,
+}
+
 pub(super) struct Tables {
     resources: KVec<Pin<KBox<ResStripe>>>,
     handles: KVec<Pin<KBox<HandleStripe>>>,
@@ -144,30 +151,43 @@ impl Tables {
 
     /// Calls `f` for each resource; those made meanwhile may be left out.
     pub(super) fn for_each(&self, mut f: impl FnMut(&Arc<Node>)) {
-        for stripe in self.resources.iter() {
-            let mut last: Option<ResId> = None;
-            loop {
-                let node = {
-                    let map = stripe.map.lock();
-                    let next = match last {
-                        None => map.values().next().cloned(),
-                        Some(n) => map.cursor_lower_bound(&n).and_then(|c| {
-                            if *c.current().0 == n {
-                                c.peek_next().map(|(_, v)| v.clone())
-                            } else {
-                                Some(c.current().1.clone())
-                            }
-                        }),
-                    };
-                    match next {
-                        Some(node) => node,
-                        None => break,
-                    }
+        self.walk(&mut Place::default(), |node| {
+            f(node);
+            true
+        });
+    }
+
+    /// Calls `f` for the resources behind `at` until it is false. True if that were all: the next walk
+    /// begins at the first.
+    pub(super) fn walk(&self, at: &mut Place, mut f: impl FnMut(&Arc<Node>) -> bool) -> bool {
+        while let Some(stripe) = self.resources.get(at.stripe) {
+            let node = {
+                let map = stripe.map.lock();
+                match at.last {
+                    None => map.values().next().cloned(),
+                    Some(n) => map.cursor_lower_bound(&n).and_then(|c| {
+                        if *c.current().0 == n {
+                            c.peek_next().map(|(_, v)| v.clone())
+                        } else {
+                            Some(c.current().1.clone())
+                        }
+                    }),
+                }
+            };
+            let Some(node) = node else {
+                *at = Place {
+                    stripe: at.stripe + 1,
+                    last: None,
                 };
-                last = Some(node.name);
-                f(&node);
+                continue;
+            };
+            at.last = Some(node.name);
+            if !f(&node) {
+                return false;
             }
         }
+        *at = Place::default();
+        true
     }
 
     /// Memory for one entry of the handle table.

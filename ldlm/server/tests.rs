@@ -6,7 +6,9 @@ mod threads;
 
 use super::*;
 use crate::core::*;
-use kapi::prelude::{Arc, Duration, EAGAIN, EINVAL, ENOENT, ENOMEM, ENOTCONN, GFP_KERNEL};
+use kapi::prelude::{
+    Arc, Duration, EAGAIN, EINPROGRESS, EINVAL, ENOENT, ENOMEM, ENOTCONN, GFP_KERNEL,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
@@ -75,6 +77,10 @@ impl AstSender for Link {
 const OBJ: ResId = ResId([77, 0, 0, 0]);
 
 fn namespace() -> (Arc<Namespace>, Arc<Ops>) {
+    namespace_with(NamespaceConfig::default())
+}
+
+fn namespace_with(config: NamespaceConfig) -> (Arc<Namespace>, Arc<Ops>) {
     let ops = Arc::new(
         Ops {
             disk: Mutex::default(),
@@ -94,10 +100,7 @@ fn namespace() -> (Arc<Namespace>, Arc<Ops>) {
             .insert(ResId([77 + i, 0, 0, 0]), size);
     }
     let dynamic: Arc<dyn NamespaceOps> = ops.clone();
-    (
-        Namespace::new(NamespaceConfig::default(), dynamic).unwrap(),
-        ops,
-    )
+    (Namespace::new(config, dynamic).unwrap(), ops)
 }
 
 fn client(ns: &Arc<Namespace>, id: u64) -> (Arc<ExportLocks>, Receiver<Msg>) {
@@ -420,20 +423,6 @@ fn no_object_no_lock() {
 }
 
 #[test]
-fn too_many_locks_are_the_clients_problem() {
-    let (ns, _) = namespace();
-    let (a, _arx) = client(&ns, 1);
-    for i in 0..1000 {
-        ns.enqueue(&a, &req(i, Mode::Pr, WHOLE), None).unwrap();
-    }
-    let more = ns.enqueue(&a, &req(1000, Mode::Pr, WHOLE), None);
-    assert_eq!(more, Err(ENOMEM));
-    assert_eq!(ns.granted(), 1000);
-    ns.detach(&a);
-    assert_eq!(ns.stats(), NamespaceStats::default());
-}
-
-#[test]
 fn resent_and_replayed() {
     let (ns, _) = namespace();
     let (a, _arx) = client(&ns, 1);
@@ -522,7 +511,7 @@ fn old_locks_are_taken_back() {
         r.res = ResId([i, 1, 0, 0]);
         ns.enqueue(&a, &r, None).unwrap();
     }
-    assert_eq!(ns.reclaim(), 0);
+    assert_eq!(ns.reclaim_older(300, 512), 0);
     assert_eq!(ns.reclaim_older(0, 3), 3);
     assert_eq!(ns.reclaim_older(0, 100), 2);
     assert_eq!(ns.reclaim_older(0, 100), 0);
@@ -535,6 +524,112 @@ fn old_locks_are_taken_back() {
         ns.cancel(&a, [bl.to.cookie].into_iter());
     }
     assert_eq!(ns.stats(), NamespaceStats::default());
+}
+
+/// Many locks of a client, each of another object; which one was refused.
+fn crowd(ns: &Arc<Namespace>, exp: &Arc<ExportLocks>, many: std::ops::Range<u64>) -> Option<u64> {
+    many.into_iter().find(|i| {
+        let p = Policy::Ibits(Ibits {
+            bits: 3,
+            ..Default::default()
+        });
+        let mut r = req(*i, Mode::Pr, p);
+        r.res = ResId([*i, exp.id().0, 1, 0]);
+        match ns.enqueue(exp, &r, None) {
+            Ok(_) => false,
+            Err(e) => e == EINPROGRESS || panic!("{e:?}"),
+        }
+    })
+}
+
+/// Gives up what was asked for; how many.
+fn give_up(ns: &Arc<Namespace>, exp: &Arc<ExportLocks>, rx: &Receiver<Msg>) -> usize {
+    let mut n = 0;
+    while let Ok(Msg::Blocking(bl, done)) = rx.try_recv() {
+        ok(done);
+        ns.cancel(exp, [bl.to.cookie].into_iter());
+        n += 1;
+    }
+    n
+}
+
+#[test]
+fn no_memory_is_left() {
+    let memory = Box::leak(Box::new(LockMemory::new(10 << 20)));
+    memory.set_reclaim_mb(1).unwrap();
+    memory.set_limit_mb(2).unwrap();
+    let config = NamespaceConfig {
+        memory,
+        ..NamespaceConfig::default()
+    };
+    let (ns, _) = namespace_with(config);
+    let ((a, arx), (b, brx), (c, _crx)) = (client(&ns, 1), client(&ns, 2), client(&ns, 3));
+    // New locks are not taken back while there is room.
+    assert_eq!(crowd(&ns, &a, 0..1000), None);
+    assert_eq!(crowd(&ns, &b, 0..1000), None);
+    ns.relieve();
+    assert_eq!(give_up(&ns, &a, &arx) + give_up(&ns, &b, &brx), 0);
+    assert_eq!(crowd(&ns, &c, 0..100), Some(48));
+    assert_eq!(memory.granted(), 2048);
+    assert_eq!(
+        ns.enqueue(&c, &req(1, Mode::Pr, WHOLE), None),
+        Err(EINPROGRESS)
+    );
+    // All but what is below the threshold are asked for, from whomever.
+    ns.relieve();
+    let (of_a, of_b) = (give_up(&ns, &a, &arx), give_up(&ns, &b, &brx));
+    assert!(of_a > 300 && of_b > 300 && (976..=1024).contains(&(of_a + of_b)));
+    assert_eq!(crowd(&ns, &c, 48..100), None);
+    for exp in [&a, &b, &c] {
+        ns.detach(exp);
+    }
+    assert_eq!((memory.granted(), ns.stats().locks), (0, 0));
+}
+
+/// One that has its share is asked for some of them, and hurts nobody else.
+#[test]
+fn one_has_too_many() {
+    let (ns, _) = namespace();
+    let ((a, arx), (b, brx)) = (client(&ns, 1), client(&ns, 2));
+    assert_eq!(crowd(&ns, &b, 0..10), None);
+    assert_eq!(crowd(&ns, &a, 0..1100), Some(1000));
+    ns.relieve();
+    assert_eq!(give_up(&ns, &a, &arx), 512);
+    assert_eq!(crowd(&ns, &a, 1000..1100), None);
+    ns.relieve();
+    assert_eq!(give_up(&ns, &a, &arx) + give_up(&ns, &b, &brx), 0);
+    // Each in its turn.
+    assert_eq!(crowd(&ns, &a, 1100..1600), Some(1512));
+    ns.relieve();
+    assert_eq!(give_up(&ns, &a, &arx), 512);
+    assert_eq!(ns.granted(), 10 + 1000 - 512);
+    assert_eq!(crowd(&ns, &a, 1512..2100), Some(2024));
+    // What gives up something finds room.
+    let mut unlock = req(1, Mode::Nl, Policy::Flock(Flock::default()));
+    unlock.res = ResId([1, 2, 0, 0]);
+    assert!(ns.enqueue(&a, &unlock, None).is_ok());
+    unlock.mode = Mode::Pr;
+    assert_eq!(ns.enqueue(&a, &unlock, None), Err(EINPROGRESS));
+    ns.detach(&a);
+    ns.detach(&b);
+    assert_eq!(ns.stats(), NamespaceStats::default());
+}
+
+/// A lock is not larger than what is reckoned with, nor much smaller.
+#[test]
+fn size_of_a_lock() {
+    // Links and colour of an entry of a tree.
+    const LINKS: usize = 24;
+    let size = size_of::<super::table::Node>()
+        + crate::core::SIZE_OF_LOCK
+        + LINKS
+        + size_of::<(ResId, Arc<super::table::Node>)>()
+        + LINKS
+        + size_of::<(u64, super::table::LockRef)>()
+        + LINKS
+        + size_of::<((u64, u64), super::export::Entry)>();
+    let per_lock = super::memory::PER_LOCK as usize;
+    assert!((per_lock / 2..=per_lock).contains(&size), "{size}");
 }
 
 struct Lookup {

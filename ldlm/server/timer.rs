@@ -18,7 +18,8 @@ struct Signal {
     wake: CondVar,
 }
 
-/// The thread that watches the callback timers of a namespace. Dropping it ends the thread.
+/// The thread that watches the callback timers of a namespace, and how many locks there are. Dropping it
+/// ends the thread.
 pub struct Timers {
     signal: Arc<Signal>,
     thread: Option<JoinHandle>,
@@ -69,7 +70,8 @@ impl Signal {
             }
             drop(stop);
             ns.tick(now_ms());
-            ns.reclaim_if_crowded();
+            ns.measure();
+            ns.relieve();
             stop = self.stop.lock();
         }
     }
@@ -78,11 +80,16 @@ impl Signal {
 impl Namespace {
     /// Evicts the clients whose time to give up a lock is over. `now`: monotonic milliseconds.
     pub fn tick(&self, now: u64) {
+        self.each_export(|exp| self.expire(exp, now));
+    }
+
+    /// Calls `f` for each client that has not gone.
+    pub(super) fn each_export(&self, mut f: impl FnMut(&ExportLocks)) {
         let mut last = None;
         while let Some(exp) = self.next_export(last) {
             last = Some(exp.id());
             if !exp.is_closed() {
-                self.expire(&exp, now);
+                f(&exp);
             }
         }
     }

@@ -11,6 +11,11 @@ use std::sync::{Arc as StdArc, Mutex, PoisonError};
 /// Bytes in a page.
 pub const PAGE_SIZE: usize = 4096;
 
+/// Bytes of memory that the node has: that of a small server.
+pub fn total_ram() -> u64 {
+    8 << 30
+}
+
 /// Memory of a page. Pages that nobody uses are kept for the next.
 type Bytes = &'static mut [u8; PAGE_SIZE];
 

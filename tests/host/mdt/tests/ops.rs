@@ -13,7 +13,7 @@ use lustre_client::rpc;
 use ptlrpc::export::ClientUuid;
 use ptlrpc::message::Msg;
 use stack::{ServerNode, TestClient};
-use wire::connect::ConnectData;
+use wire::connect::{ConnectData, ConnectFlags};
 use wire::disk::som::HsmFlags;
 use wire::fid::{Fid, LuFid};
 use wire::mdt::{
@@ -21,7 +21,9 @@ use wire::mdt::{
 };
 use wire::msg::{ConnectOpFlags, MDS_VERSION, OBD_VERSION};
 use wire::obdo::ObdMd;
-use wire::opcode::{MDS_CONNECT, MDS_GET_INFO, MDS_HSM_STATE_GET, MDS_HSM_STATE_SET, MDS_QUOTACTL};
+use wire::opcode::{
+    MDS_CONNECT, MDS_GET_INFO, MDS_HSM_STATE_GET, MDS_HSM_STATE_SET, MDS_QUOTACTL, OBD_PING,
+};
 use wire::quota::{quota_type, ObdQuotactl};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -523,13 +525,21 @@ fn connections_outlast_breaks() {
     for (i, uuid) in [(1, &c.target_uuid), (2, &somebody)] {
         m.buf_mut(i).unwrap().copy_from_slice(&uuid.padded()[..39]);
     }
-    *m.get_mut::<ConnectData>(4).unwrap() = c.wanted;
+    let mut wanted = c.wanted;
+    let flags = wanted.flags() | ConnectFlags::LRU_RESIZE;
+    wanted.set_flags(flags, wanted.flags2());
+    *m.get_mut::<ConnectData>(4).unwrap() = wanted;
     let op = ConnectOpFlags::INITIAL;
     m.body_mut().unwrap().pb_op_flags.set(op.bits());
     let r = w.c.raw(m, None).unwrap();
     assert_eq!(r.status, 0);
     let op = ConnectOpFlags::from_bits_retain(r.msg.body().pb_op_flags.get());
     assert_eq!(op, ConnectOpFlags::REPLAYABLE);
+    // How many locks to keep is told to who asks for it.
+    let told = |m: &Msg| (m.body().pb_limit.get(), m.body().pb_slv.get());
+    assert_eq!(told(&r.msg), (50 * 8192, 50 * 8192 * 36_000));
+    let m = rpc::request(OBD_PING, OBD_VERSION, &[]).unwrap();
+    assert_eq!(told(&w.c.raw(m, None).unwrap().msg), (0, 0));
     w.stop();
 }
 
