@@ -10,7 +10,7 @@ use kapi::sync::atomic::Relaxed;
 use target::Target;
 
 /// The largest transfer that can be set, MiB.
-const MAX_BRW_MIB: u32 = 4;
+const MAX_BRW_MIB: u32 = 16;
 
 /// How a parameter is printed.
 type Show = fn(&Ofd, &Target, &mut dyn fmt::Write) -> Result;

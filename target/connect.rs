@@ -19,7 +19,7 @@ use wire::opcode::{portal, LDLM_BL_CALLBACK, MGS_CONNECT};
 /// What we say we are: the release whose protocol this is.
 pub(crate) const VERSION: u32 = version(2, 17, 0, 0);
 /// Largest bulk transfer, bytes.
-pub(crate) const MAX_BRW: u32 = 4 << 20;
+pub(crate) const MAX_BRW: u32 = 16 << 20;
 /// Largest connect data that a client may send, bytes.
 const MAX_CONNECT_DATA: usize = 8 * size_of::<ConnectData>();
 

@@ -70,6 +70,37 @@ fn connects() {
     assert_eq!(oss.ofd().grants(), (68 * 4096, 0, 0));
 }
 
+/// As large as the administrator allows.
+#[test]
+fn large_transfers() {
+    let oss = Oss::new(40);
+    let path = format!("obdfilter/{}/brw_size", ost_name(40));
+    for refused in ["0", "3", "32", "x"] {
+        assert!(kapi::params::write(&path, refused).is_err(), "{refused}");
+    }
+    kapi::params::write(&path, "16").unwrap();
+    let (m, c) = (oss.mdt(41), oss.client(42));
+    assert_eq!(c.connect_data().ocd_brw_size.get(), 16 << 20);
+    let (fid, _) = m.precreate(1);
+    let all = pattern(16 << 20, 3);
+    for pos in [0, 8 << 20] {
+        c.write(fid, pos, &all).unwrap();
+        assert!(c.read(fid, pos, 16 << 20).unwrap() == all);
+    }
+    // In as many pieces as there are pages.
+    let pages = |step| (0..2048u64).map(move |i| (i * step, 4096));
+    let n: Vec<_> = pages(8192)
+        .map(|(pos, len)| niobuf(pos, len, BrwFlags::SRVLOCK))
+        .collect();
+    let o = obdo(fid, ObdMd::empty());
+    let r = c.write_with(&o, &n, &all[..8 << 20]).unwrap();
+    assert_eq!(rcs(&r.check().unwrap()), [0; 2048]);
+    assert!(c.read_with(&o, &n).unwrap().1 == all[..8 << 20]);
+    let too_much = [niobuf(0, (16 << 20) + 4096, BrwFlags::SRVLOCK)];
+    let r = c.write_with(&o, &too_much, &all[..4096]).unwrap();
+    assert_eq!(r.check().err(), Some(EOVERFLOW));
+}
+
 #[test]
 fn data() {
     let oss = Oss::new(2);

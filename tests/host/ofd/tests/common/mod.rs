@@ -440,9 +440,14 @@ impl Peer {
     }
 
     /// Writes by bulk, or in the message.
+    /// MDs that a transfer may have.
+    fn mds(&self) -> u32 {
+        (self.connect_data().ocd_brw_size.get() >> 20).max(4)
+    }
+
     pub fn write_with(&self, o: &Obdo, niobufs: &[NiobufRemote], data: &[u8]) -> Result<Reply> {
         let short = o.flags().contains(ObdFl::SHORT_IO);
-        let (o, io, nio) = Peer::brw(o, niobufs, if short { 0 } else { 4 });
+        let (o, io, nio) = Peer::brw(o, niobufs, if short { 0 } else { self.mds() });
         let inline = if short { data } else { &[] };
         let bulk = match short {
             true => None,
@@ -464,7 +469,7 @@ impl Peer {
     pub fn read_with(&self, o: &Obdo, niobufs: &[NiobufRemote]) -> Result<(Reply, Vec<u8>)> {
         let short = o.flags().contains(ObdFl::SHORT_IO);
         let len: u32 = niobufs.iter().map(|n| n.rnb_len.get()).sum();
-        let (o, io, nio) = Peer::brw(o, niobufs, if short { 0 } else { 4 });
+        let (o, io, nio) = Peer::brw(o, niobufs, if short { 0 } else { self.mds() });
         let first = niobufs[0].rnb_offset.get() as usize;
         let bulk = match short {
             true => None,
