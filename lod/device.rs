@@ -7,7 +7,7 @@ use crate::choose;
 use crate::layout::Layout;
 use crate::pools::Pools;
 use crate::space;
-use crate::spec::{self, Desc, PoolName, Spec};
+use crate::spec::{self, Desc, Spec};
 use core::fmt::Write;
 use kapi::prelude::*;
 use lnet::fail::{self, point};
@@ -252,36 +252,30 @@ impl Lod {
         *self.desc.lock()
     }
 
-    /// Makes an empty pool.
-    ///
-    /// # Errors
-    /// `EEXIST`, `ENAMETOOLONG`, `EINVAL`: the name. `ENOMEM`.
-    pub fn pool_new(&self, name: &[u8]) -> Result {
-        self.pools.lock().make(PoolName::new(name)?)
+    /// The pools are these from now on; OSTs in them may be added later.
+    pub fn set_pools(&self, pools: Pools) {
+        let old = core::mem::replace(&mut *self.pools.lock(), pools);
+        drop(old);
     }
 
-    /// Ends a pool.
+    /// Calls `f` with the UUIDs of the OSTs of a pool.
     ///
     /// # Errors
-    /// `ENOENT`; `ENOTEMPTY`; `EINVAL`.
-    pub fn pool_del(&self, name: &[u8]) -> Result {
-        self.pools.lock().end(PoolName::new(name)?)
-    }
-
-    /// Puts an OST into a pool, which may be added later.
-    ///
-    /// # Errors
-    /// `ENOENT`: no such pool. `EEXIST`, `EINVAL`, `ENOMEM`.
-    pub fn pool_add(&self, name: &[u8], index: u32) -> Result {
-        self.pools.lock().add(PoolName::new(name)?, index)
-    }
-
-    /// Takes an OST out of a pool.
-    ///
-    /// # Errors
-    /// `ENOENT`: no such pool, or it is not in it. `EINVAL`.
-    pub fn pool_remove(&self, name: &[u8], index: u32) -> Result {
-        self.pools.lock().remove(PoolName::new(name)?, index)
+    /// `ENOENT`: no such pool. `ENOMEM`. Those of `f`.
+    pub fn pool_osts(
+        &self,
+        name: &[u8],
+        f: &mut dyn FnMut(core::fmt::Arguments<'_>) -> Result,
+    ) -> Result {
+        let mut osts = KVec::new();
+        let pools = self.pools.lock();
+        osts.extend_from_slice(pools.osts(name).ok_or(ENOENT)?, GFP_KERNEL)?;
+        drop(pools);
+        let fs = core::str::from_utf8(&self.config.fsname).map_err(|_| EINVAL)?;
+        for index in osts {
+            f(format_args!("{fs}-OST{index:04x}_UUID"))?;
+        }
+        Ok(())
     }
 
     /// The OSTs, by their indices.

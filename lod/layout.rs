@@ -2,11 +2,11 @@
 
 //! The layout of a new file, with objects that are reserved for it (`ondisk.md` 7.4).
 
-use crate::spec::{PoolName, Spec};
+use crate::spec::Spec;
 use kapi::prelude::*;
 use osd::{Fid, Plan, Transaction};
 use osp::Reservation;
-use wire::lov::{LovOstData, LovPattern, PlainSpec};
+use wire::lov::{LovOstData, LovPattern, PlainSpec, PoolName};
 
 /// Bytes of object number `i` of `n` of a file of `size` bytes.
 fn object_size(size: u64, stripe_size: u32, i: u64, n: u64) -> u64 {

@@ -23,4 +23,5 @@ pub use device::{Lod, LodConfig};
 pub use layout::Layout;
 pub use objects::Changes;
 pub use osp::Owner;
+pub use pools::Pools;
 pub use spec::{Desc, Spec};

@@ -6,14 +6,9 @@ use kapi::prelude::*;
 use wire::cfg::LovDesc;
 use wire::fid::Fid;
 use wire::lov::{
-    LovMd, LovPattern, Plain, PlainSpec, LOV_ALL_STRIPES, LOV_MAXPOOLNAME, LOV_MAX_STRIPE_COUNT,
-    LOV_MIN_STRIPE_SIZE, LOV_OFFSET_DEFAULT,
+    LovMd, LovPattern, Plain, PlainSpec, PoolName, INHERIT_POOL, LOV_ALL_STRIPES,
+    LOV_MAX_STRIPE_COUNT, LOV_MIN_STRIPE_SIZE, LOV_OFFSET_DEFAULT, NO_POOL,
 };
-
-/// Names of pools that are none.
-const NO_POOL: [&[u8]; 2] = [b"none", b"ignore"];
-/// The name that stands for the pool of the level above.
-const INHERIT_POOL: &[u8] = b"inherit";
 
 /// What files are like where nobody says anything else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,32 +51,6 @@ impl Desc {
             stripe_offset: u16::try_from(d.ld_default_stripe_offset.get())
                 .unwrap_or(LOV_OFFSET_DEFAULT),
         }
-    }
-}
-
-/// The name of a pool.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct PoolName([u8; LOV_MAXPOOLNAME]);
-
-impl PoolName {
-    /// The name of a pool that can be made.
-    ///
-    /// # Errors
-    /// `EINVAL`: empty, with a character that none can have, or one that stands for no pool.
-    /// `ENAMETOOLONG`.
-    pub(crate) fn new(name: &[u8]) -> Result<PoolName> {
-        let good = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-' | b'.');
-        let taken = NO_POOL.contains(&name) || name == INHERIT_POOL;
-        if name.is_empty() || taken || !name.iter().all(good) {
-            return Err(EINVAL);
-        }
-        let mut field = [0; LOV_MAXPOOLNAME];
-        wire::text::set(&mut field, name).map_err(|_| ENAMETOOLONG)?;
-        Ok(PoolName(field))
-    }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        wire::text::get(&self.0)
     }
 }
 
@@ -161,9 +130,8 @@ impl Level {
         if name == INHERIT_POOL {
             return Ok(Pool::Unsaid);
         }
-        let mut field = [0; LOV_MAXPOOLNAME];
-        wire::text::set(&mut field, name).map_err(|_| ENAMETOOLONG)?;
-        Ok(Pool::Named(PoolName(field)))
+        let name = PoolName::found(name).map_err(|_| ENAMETOOLONG)?;
+        Ok(Pool::Named(name))
     }
 
     /// Whether it says that nothing is said.

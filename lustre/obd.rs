@@ -5,6 +5,7 @@
 use core::fmt::Write;
 use kapi::chardev::{is_admin, Ioctl, UserPtr};
 use kapi::prelude::*;
+use mgs::PoolChange;
 use obdclass::node::ServerNode;
 use obdclass::text::Text;
 use wire::cfg::{Cfg, LcfgCommand};
@@ -12,6 +13,7 @@ use wire::cfg::{Cfg, LcfgCommand};
 const NAME2DEV: u32 = 0xc008_667f;
 const GETDEVICE: u32 = 0xc008_6695;
 const PARAM: u32 = 0x4008_66bb;
+const POOL: u32 = 0xc008_66bc;
 const VERSION: u32 = 0x0001_0004;
 /// Bytes of `obd_ioctl_data`, and of a whole block at the most.
 const HEAD: usize = 576;
@@ -115,8 +117,9 @@ impl Control {
 }
 
 impl Control {
-    /// `lctl conf_param` and `lctl set_param -P` (`mgs-config.md` 15), for the MGS.
-    fn param(&self, arg: UserPtr) -> Result {
+    /// A record for the MGS (`mgs-config.md` 15): of `lctl conf_param`, `set_param -P`, `pool_new` and the
+    /// like.
+    fn mgs(&self, command: u32, arg: UserPtr) -> Result {
         let b = read(arg)?;
         let number = match u32_at(&b, DEV)? {
             BY_NAME => self.node.devices.find(inline(&b, 3)?).ok_or(EINVAL)?,
@@ -135,6 +138,16 @@ impl Control {
         UserPtr::from(u64_at(&b, PBUF1)?).read(&mut raw)?;
         let cfg = Cfg::parse(&raw).map_err(|_| EINVAL)?;
         let text = cfg.text(1);
+        if command == POOL {
+            let change = match cfg.command() {
+                Ok(LcfgCommand::PoolNew) => PoolChange::New,
+                Ok(LcfgCommand::PoolAdd) => PoolChange::Add(cfg.text(2)),
+                Ok(LcfgCommand::PoolRem) => PoolChange::Remove(cfg.text(2)),
+                Ok(LcfgCommand::PoolDel) => PoolChange::Destroy,
+                _ => return Err(EINVAL),
+            };
+            return mgs.change_pool(text, change);
+        }
         match cfg.command() {
             Ok(LcfgCommand::SetParam) => mgs.set_param(text, cfg.text(2) == b"del"),
             Ok(LcfgCommand::Param) => {
@@ -156,7 +169,7 @@ impl Ioctl for Control {
         match command {
             NAME2DEV => self.name_to_device(arg)?,
             GETDEVICE => self.get_device(arg)?,
-            PARAM => self.param(arg)?,
+            PARAM | POOL => self.mgs(command, arg)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

@@ -36,4 +36,4 @@ mod squash;
 mod stats;
 
 pub use device::{Mdt, MdtConfig};
-pub use lod::Desc;
+pub use lod::{Desc, Pools};

@@ -66,6 +66,15 @@ pub struct Param {
     pub global: bool,
 }
 
+/// A named set of OSTs.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: KVVec<u8>,
+    /// UUIDs of its OSTs: "lustre-OST0000_UUID"
+    pub osts: KVVec<KVVec<u8>>,
+}
+
 /// What a log says.
 #[derive(Debug, Default)]
 pub struct Config {
@@ -77,6 +86,8 @@ pub struct Config {
     pub mdts: KVVec<Peer>,
     /// Defaults of striping.
     pub striping: Option<LovDesc>,
+    /// The pools.
+    pub pools: KVVec<Pool>,
     /// `sys.timeout`, seconds.
     pub timeout: Option<u32>,
     /// `sys.ldlm_timeout`, seconds.
@@ -211,7 +222,39 @@ impl ConfigReader {
                 };
                 add(&mut self.config.params, param)
             }
-            // Profiles, pools and security rules are for others.
+            LcfgCommand::PoolNew
+            | LcfgCommand::PoolDel
+            | LcfgCommand::PoolAdd
+            | LcfgCommand::PoolRem => self.pool(command, cfg.text(2), cfg.text(3)),
+            // Profiles and security rules are for others.
+            _ => Ok(()),
+        }
+    }
+
+    /// What was made in a section that does not count any more is still taken back by another.
+    fn pool(&mut self, command: LcfgCommand, name: &[u8], ost: &[u8]) -> Result {
+        let pools = &mut self.config.pools;
+        let known = pools.iter_mut().find(|p| *p.name == *name);
+        match (command, known) {
+            (LcfgCommand::PoolNew, None) => {
+                let new = Pool {
+                    name: bytes(name)?,
+                    osts: KVVec::new(),
+                };
+                add(pools, new)
+            }
+            (LcfgCommand::PoolDel, Some(_)) => {
+                pools.retain(|p| *p.name != *name);
+                Ok(())
+            }
+            (LcfgCommand::PoolAdd, Some(p)) => match p.osts.iter().any(|o| **o == *ost) {
+                true => Ok(()),
+                false => add(&mut p.osts, bytes(ost)?),
+            },
+            (LcfgCommand::PoolRem, Some(p)) => {
+                p.osts.retain(|o| **o != *ost);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 //! What logs say: that of an existing server, sections that do not count, garbage.
 
-use crate::config::{Config, ConfigReader};
+use crate::config::{Config, ConfigReader, Pool};
 use kapi::prelude::*;
 use proptest::prelude::*;
 use std::string::{String, ToString};
@@ -181,4 +181,54 @@ proptest! {
         let c = r.finish().unwrap();
         prop_assert!(c.osts.windows(2).all(|w| w[0].index < w[1].index));
     }
+}
+
+/// A pool lives between its records; sections that do not count any more are as if they were not there.
+#[test]
+fn pools() {
+    let pool = |command, skipped: bool, ost: Option<&[u8]>| {
+        let flags = match skipped {
+            true => CmFlags::SKIP,
+            false => CmFlags::empty(),
+        };
+        let mut bufs: Vec<&[u8]> = vec![b"fs-MDT0000-mdtlov\0", b"fs\0", b"fast\0"];
+        bufs.extend(ost);
+        vec![
+            marker(flags | CmFlags::START),
+            rec(command, 0, &bufs),
+            marker(flags | CmFlags::END),
+        ]
+    };
+    let (a, b) = (
+        Some(&b"fs-OST0000_UUID\0"[..]),
+        Some(&b"fs-OST0001_UUID\0"[..]),
+    );
+    let shown = |records: &[Vec<u8>]| {
+        let c = read(records).unwrap();
+        let of = |p: &Pool| (text(&p.name), p.osts.iter().map(|o| text(o)).collect());
+        c.pools
+            .iter()
+            .map(of)
+            .collect::<Vec<(String, Vec<String>)>>()
+    };
+    use LcfgCommand::{PoolAdd, PoolDel, PoolNew, PoolRem};
+    let mut all = pool(PoolNew, false, None);
+    all.extend(pool(PoolAdd, true, a));
+    all.extend(pool(PoolRem, false, a));
+    all.extend(pool(PoolAdd, false, b));
+    // A second time is no more than once.
+    all.extend(pool(PoolAdd, false, b));
+    let fast = |osts: &[&str]| {
+        let osts = osts.iter().map(|o| o.to_string()).collect();
+        vec![("fast".to_string(), osts)]
+    };
+    assert_eq!(shown(&all), fast(&["fs-OST0001_UUID"]));
+    all.extend(pool(PoolRem, false, b));
+    assert_eq!(shown(&all), fast(&[]));
+    all.extend(pool(PoolDel, false, None));
+    assert!(shown(&all).is_empty());
+    // Of one that is not there.
+    all.extend(pool(PoolAdd, false, a));
+    all.extend(pool(PoolDel, false, None));
+    assert!(shown(&all).is_empty());
 }

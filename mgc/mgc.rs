@@ -21,7 +21,7 @@ mod register;
 mod remote;
 
 pub use client::{Mgc, MgcConfig};
-pub use config::{Config, ConfigReader, Own, Param, Peer, PeerNode};
+pub use config::{Config, ConfigReader, Own, Param, Peer, PeerNode, Pool};
 pub use copies::Copies;
 pub use follow::{Follow, Follower};
 pub use register::{Registered, Registration};

@@ -14,6 +14,7 @@ mod llog;
 mod nidtbl;
 mod param_calls;
 mod params;
+mod pools;
 mod register;
 mod revoke;
 mod section;
@@ -22,4 +23,5 @@ mod target_logs;
 mod versions;
 mod words;
 
+pub use pools::PoolChange;
 pub use service::Mgs;

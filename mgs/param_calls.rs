@@ -62,11 +62,20 @@ impl Mgs {
             }
             done
         };
+        self.announce(fs)?;
+        done
+    }
+
+    /// The logs of a file system have changed: they are made safe, and who follows them is told.
+    ///
+    /// # Errors
+    /// `EIO`: the store gave up. `ENODEV`: the MGS stops.
+    pub(crate) fn announce(&self, fs: FsName) -> Result {
         self.configs.osd().sync()?;
         let target = self.target()?;
         self.revoker
             .now(target.namespace(), topic(fs, MgsConfigType::Config));
-        done
+        Ok(())
     }
 
     /// `lctl set_param -P`: a parameter that every node sets with `lctl set_param`.

@@ -14,6 +14,7 @@ pub mod mountdata;
 pub mod node;
 pub mod options;
 pub mod params;
+mod pools;
 mod scrub;
 mod service;
 mod settings;

@@ -8,6 +8,7 @@ use crate::link::{Ask, Link};
 use crate::mgs_link::MgsLink;
 use crate::node::{InUse, ServerNode};
 use crate::options::{Options, Role};
+use crate::pools::LogPools;
 use crate::settings::{Global, Own};
 use crate::target_params;
 use crate::text::{Text, Why};
@@ -96,6 +97,7 @@ struct MdtState {
     sets_up: bool,
     desc: Desc,
     osts: KVec<Ost>,
+    pools: LogPools,
     params: Own,
     /// While it runs.
     mdt: Option<Arc<Mdt>>,
@@ -127,6 +129,7 @@ impl Follower for MdtSide {
             state.desc = Desc::from_wire(d);
         }
         state.osts = osts;
+        state.pools.take(&config.pools)?;
         state.params.take(&config.params)?;
         // The lock is kept, so that an MDT that stops gets no new OSTs.
         self.apply(&mut state)
@@ -161,6 +164,7 @@ impl MdtSide {
                 self.common.global.apply_below(dir.as_str())?;
             }
         }
+        state.pools.apply(&mdt)?;
         state.params.apply()
     }
 }
@@ -340,6 +344,7 @@ impl Running {
                     sets_up: false,
                     desc: Desc::default(),
                     osts: KVec::new(),
+                    pools: LogPools::default(),
                     params: Own::default(),
                     mdt: None,
                     osps: KVec::new(),
@@ -479,6 +484,7 @@ impl Drop for Running {
                 // Whatever the log says from now on does not reach it.
                 let mut state = side.state.lock();
                 state.mdt = None;
+                state.pools.end();
                 let osps = core::mem::take(&mut state.osps);
                 drop(state);
                 // Their parameters hold the connections.

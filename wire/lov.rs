@@ -12,9 +12,11 @@ use crate::flags;
 use crate::ostid::{OidSeq, OstId};
 
 mod build;
+mod pool;
 mod read;
 
 pub use build::{composite_head_size, plain_size, CompositeBuilder, PlainSpec};
+pub use pool::{PoolName, INHERIT_POOL, NO_POOL};
 pub use read::{Component, Composite, LovMd, Plain};
 
 /// Name of the xattr.

@@ -14,6 +14,7 @@ pub mod obd;
 pub mod offline;
 pub mod options;
 pub mod params;
+pub mod pools;
 pub mod target;
 
 /// The version that all tools and the module report.

@@ -12,6 +12,7 @@ use wire::cfg::{CfgSpec, LcfgCommand};
 const DEVICE: &str = "/dev/obd";
 const NAME2DEV: libc::c_ulong = 0xc008_667f;
 const PARAM: libc::c_ulong = 0x4008_66bb;
+const POOL: libc::c_ulong = 0xc008_66bc;
 const VERSION: u32 = 0x0001_0004;
 const LUSTRE_CFG_TYPE: u32 = 1;
 /// Bytes of the inline buffers.
@@ -86,6 +87,22 @@ fn ioctl(device: &File, command: libc::c_ulong, data: &mut Data) -> io::Result<(
 /// # Errors
 /// `ENODEV`: there is no MGS on this node. What the MGS says.
 pub fn mgs_param(command: LcfgCommand, bufs: &[&str]) -> Result<()> {
+    let done = to_mgs(PARAM, command, bufs)?;
+    done.map_err(|e| fail(e.raw_os_error().unwrap_or(libc::EIO), e.to_string()))
+}
+
+/// Has the MGS of this node change a pool: "lustre.name", and the UUID of an OST. What the MGS says is
+/// the inner result.
+///
+/// # Errors
+/// `ENODEV`: there is no MGS on this node.
+pub fn mgs_pool(command: LcfgCommand, pool: &str, ost: Option<&str>) -> Result<io::Result<()>> {
+    let bufs = ["", pool, ost.unwrap_or_default()];
+    to_mgs(POOL, command, &bufs[..2 + usize::from(ost.is_some())])
+}
+
+/// Sends the MGS of this node a record.
+fn to_mgs(number: libc::c_ulong, command: LcfgCommand, bufs: &[&str]) -> Result<io::Result<()>> {
     let none = |why: String| {
         fail(
             libc::ENODEV,
@@ -97,7 +114,7 @@ pub fn mgs_param(command: LcfgCommand, bufs: &[&str]) -> Result<()> {
     d.bulk[..4].copy_from_slice(b"MGS\0");
     d.inline[0] = Inline { len: 4, present: 1 };
     ioctl(&device, NAME2DEV, &mut d).map_err(|e| none(e.to_string()))?;
-    let number = d.dev;
+    let mgs = d.dev;
     let bufs: Vec<Vec<u8>> = bufs
         .iter()
         .map(|b| [b.as_bytes(), b"\0"].concat())
@@ -108,10 +125,9 @@ pub fn mgs_param(command: LcfgCommand, bufs: &[&str]) -> Result<()> {
     spec.write(&mut cfg)
         .map_err(|_| fail(libc::EINVAL, "the parameter is too long"))?;
     let mut d = data();
-    d.dev = number;
+    d.dev = mgs;
     d.kind = LUSTRE_CFG_TYPE;
     d.plen1 = u32::try_from(cfg.len())?;
     d.pbuf1 = cfg.as_mut_ptr();
-    ioctl(&device, PARAM, &mut d)
-        .map_err(|e| fail(e.raw_os_error().unwrap_or(libc::EIO), e.to_string()))
+    Ok(ioctl(&device, number, &mut d))
 }

@@ -8,6 +8,7 @@ use lustre_utils::failure::{end_with_reader, fail, Failure};
 use lustre_utils::lnet;
 use lustre_utils::obd::mgs_param;
 use lustre_utils::params::{self, Found};
+use lustre_utils::pools::{self, Change};
 use std::fs;
 use std::process::ExitCode;
 use wire::cfg::LcfgCommand;
@@ -39,6 +40,24 @@ enum Command {
     /// Sets parameters of a file system or target for good (on the MGS)
     #[command(name = "conf_param")]
     ConfParam(ConfParam),
+    /// Makes a pool of OSTs (on the MGS)
+    #[command(name = "pool_new")]
+    PoolNew(Pool),
+    /// Puts OSTs into a pool (on the MGS)
+    #[command(name = "pool_add")]
+    PoolAdd(PoolOsts),
+    /// Takes OSTs out of a pool (on the MGS)
+    #[command(name = "pool_remove")]
+    PoolRemove(PoolOsts),
+    /// Ends an empty pool (on the MGS)
+    #[command(name = "pool_destroy")]
+    PoolDestroy(Pool),
+    /// Lists pools, or the OSTs of one
+    #[command(name = "pool_list")]
+    PoolList {
+        /// FSNAME, or FSNAME.POOLNAME
+        name: String,
+    },
     /// Lists the names of parameters
     #[command(name = "list_param")]
     ListParam(ListParam),
@@ -125,6 +144,24 @@ struct ConfParam {
     /// TARGET.TYPE.NAME=VALUE, or FSNAME.TYPE.NAME=VALUE
     #[arg(required = true)]
     settings: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+struct Pool {
+    /// Does not wait until the MDT has heard of it
+    #[arg(short = 'n', long = "nowait")]
+    quick: bool,
+    /// FSNAME.POOLNAME
+    name: String,
+}
+
+#[derive(Args, Debug)]
+struct PoolOsts {
+    #[command(flatten)]
+    pool: Pool,
+    /// OST0000, FSNAME-OST0000, OST[0-7/2]
+    #[arg(required = true)]
+    osts: Vec<String>,
 }
 
 fn find(command: &str, pattern: &str, recursive: bool) -> Result<Vec<Found>> {
@@ -285,6 +322,13 @@ fn run(c: &Command) -> Result<()> {
         Command::GetParam(a) => each(&a.params, |p| get_param(a, p))?,
         Command::ListParam(a) => each(&a.params, |p| list_param(a, p))?,
         Command::SetParam(a) => each(&a.settings, |s| set_param(a, s))?,
+        Command::PoolNew(p) => pools::change(Change::New, &p.name, &[], p.quick)?,
+        Command::PoolAdd(a) => pools::change(Change::Add, &a.pool.name, &a.osts, a.pool.quick)?,
+        Command::PoolRemove(a) => {
+            pools::change(Change::Remove, &a.pool.name, &a.osts, a.pool.quick)?;
+        }
+        Command::PoolDestroy(p) => pools::change(Change::Destroy, &p.name, &[], p.quick)?,
+        Command::PoolList { name } => pools::list(name)?,
         Command::ConfParam(a) => each(&a.settings, |s| conf_param(a, s))?,
         Command::ListNids { all } => {
             let all = all.as_deref() == Some("all");

@@ -6,7 +6,7 @@
 mod ost;
 
 use kapi::prelude::*;
-use lod::{Desc, Lod, LodConfig};
+use lod::{Desc, Lod, LodConfig, Pools};
 use mdd::{Alone, AttrChange, Creds, Layouts, Mdd, NewObject, OpenMode, Wish};
 use osd::{Device, Fid, ObjectRef};
 use osd_memory::MemoryDevice;
@@ -362,9 +362,11 @@ fn osts_go_and_come() {
 fn pools() {
     let mut w = World::new(7, 3);
     let root = w.root();
-    w.lod.pool_new(b"fast").unwrap();
-    w.lod.pool_add(b"fast", 0).unwrap();
-    w.lod.pool_add(b"fast", 2).unwrap();
+    let mut members = KVec::new();
+    members.extend_from_slice(&[0, 2], GFP_KERNEL).unwrap();
+    let mut pools = Pools::new();
+    pools.add(b"fast", members).unwrap();
+    w.lod.set_pools(pools);
     let fast = wish(LOV_ALL_STRIPES, ANY, Some(b"fast"));
     let f = w.create(&root, "f", Wish::User(&fast)).unwrap();
     assert_eq!(sorted(&w.objects(&f)), [0, 2]);
