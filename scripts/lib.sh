@@ -32,6 +32,15 @@ need_root() {
 	[ "$(id -u)" = 0 ] || die "this needs root: it makes a Debian root and mounts file systems"
 }
 
+# need_space GB: so much has to be free where builds and the disks of nodes are. They are sparse: a disk that
+# is full shows as a target that goes read-only in the middle of a test.
+need_space() {
+	local free
+	mkdir -p "$BUILD"
+	free=$(($(df --output=avail -k "$BUILD" | tail -n 1) >> 20))
+	[ "$free" -ge "$1" ] || die "$BUILD has $free GiB free, this needs $1 (make clean, or old builds in $CACHE/build)"
+}
+
 # step NAME COMMAND...: runs the command with its output in a log, prints the time it took. A function
 # ends at the first command that fails, which it would not do left of a `||`.
 step() {
