@@ -105,7 +105,14 @@ impl Import {
         let (xid, now) = (birth.xid, birth.now);
         let call = Call::new(self, birth, msg, options, None, Some(done))?;
         let node = RBTreeNode::new(xid, call.clone(), GFP_KERNEL)?;
-        self.inner.lock().calls.insert(node);
+        {
+            let mut inner = self.inner.lock();
+            if inner.state != State::Connecting || inner.conn_cnt != conn_cnt {
+                // Closed meanwhile: nobody would end the call, which keeps the import.
+                return Err(ENOTCONN);
+            }
+            inner.calls.insert(node);
+        }
         if let Err(e) = call.send(now) {
             self.complete(&call, Err(e));
         }
@@ -224,6 +231,13 @@ impl Import {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::ClientUuid;
+    use crate::import::ImportConfig;
+    use crate::limits::Limits;
+    use crate::node::Node;
+    use kapi::net::Ipv4Addr;
+    use lnet::Lnet;
+    use wire::nid::{Net, Nid};
 
     #[test]
     fn verdicts() {
@@ -235,5 +249,39 @@ mod tests {
         assert_eq!(v(again, true, true), Verdict::Resumed);
         assert_eq!(v(again, true, false), Verdict::Evicted);
         assert_eq!(v(none, true, false), Verdict::Evicted);
+    }
+
+    /// Nothing is left of an import that was closed at the worst moment.
+    #[test]
+    fn closed_while_it_begins() {
+        let nid = |n| Nid::v4(Net::TCP, Ipv4Addr::new(127, 11, 0, n));
+        let one = |n| {
+            let mut v = KVec::new();
+            v.push(nid(n), GFP_KERNEL).unwrap();
+            v
+        };
+        let mut c = lnet::Config::new(one(1));
+        c.port = 29988;
+        c.privileged = false;
+        let node = Node::start(&Lnet::start(c).unwrap(), Limits::DEFAULT).unwrap();
+        let config = ImportConfig {
+            target_uuid: ClientUuid::new(b"test-OST0000_UUID").unwrap(),
+            client_uuid: ClientUuid::new(b"a-client").unwrap(),
+            peers: one(2),
+            request_portal: 1,
+            reply_portal: 2,
+            connect_opc: 8,
+            disconnect_opc: 9,
+            wanted: ConnectData::default(),
+            max_modify: 1,
+            part: 0,
+        };
+        let import = Import::new(&node, config, None).unwrap();
+        let conn_cnt = import.inner.lock().conn_cnt;
+        import.close(ESHUTDOWN);
+        assert_eq!(import.send_connect(conn_cnt, 0, true), Err(ENOTCONN));
+        assert_eq!(import.inner.lock().calls.values().count(), 0);
+        node.stop();
+        node.lnet().stop();
     }
 }
