@@ -190,12 +190,8 @@ impl Namespace {
 
     /// Whether a client may have another lock. It will be asked to give up some if not.
     fn has_room(&self, exp: &ExportLocks, req: &EnqueueReq) -> bool {
-        match req.policy.lock_type() {
-            LockType::Flock if req.mode == Mode::Nl => return true,
-            LockType::Extent | LockType::Ibits if self.memory().is_full() => return false,
-            _ => {}
-        }
-        exp.has_room(self.memory().share())
+        let unlocks = req.policy.lock_type() == LockType::Flock && req.mode == Mode::Nl;
+        unlocks || !self.memory().is_full() && exp.has_room()
     }
 
     /// What the lock shall be like.

@@ -2,6 +2,7 @@
 
 //! The locks of one client.
 
+use super::memory::LockMemory;
 use super::traits::AstSender;
 use crate::core::ExportId;
 use kapi::prelude::*;
@@ -52,6 +53,7 @@ pub(super) struct ExportState {
 #[pin_data]
 pub struct ExportLocks {
     pub(super) options: ExportOptions,
+    memory: &'static LockMemory,
     pub(super) sender: Arc<dyn AstSender>,
     #[pin]
     pub(super) state: Mutex<ExportState>,
@@ -60,6 +62,7 @@ pub struct ExportLocks {
 impl ExportLocks {
     pub(super) fn new(
         options: ExportOptions,
+        memory: &'static LockMemory,
         sender: Arc<dyn AstSender>,
         estimate: u64,
     ) -> Result<Arc<Self>> {
@@ -75,6 +78,7 @@ impl ExportLocks {
         Arc::pin_init(
             pin_init!(ExportLocks {
                 options,
+                memory,
                 sender,
                 state <- new_mutex!(state),
             }),
@@ -109,13 +113,15 @@ impl ExportLocks {
         }
         st.locks.insert(node);
         st.count += 1;
+        self.memory.hold(1);
         Ok(())
     }
 
-    /// Whether it may have one more, of `share` in all. If not, some will be asked for.
-    pub(super) fn has_room(&self, share: u64) -> bool {
+    /// Whether it may have one more. If not, some will be asked for.
+    pub(super) fn has_room(&self) -> bool {
+        let share = self.memory.share().min(self.options.max_locks.into());
         let mut st = self.state.lock();
-        let room = u64::from(st.count) < share.min(self.options.max_locks.into());
+        let room = u64::from(st.count) < share;
         st.crowded |= !room;
         room
     }
@@ -141,6 +147,7 @@ impl ExportLocks {
         let mut st = self.state.lock();
         let e = st.locks.remove(&(client_handle, cookie))?;
         st.count = st.count.saturating_sub(1);
+        self.memory.hold(-1);
         Some(e)
     }
 

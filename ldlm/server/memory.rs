@@ -15,10 +15,12 @@ const LIMIT: u64 = 30;
 /// A limit that nobody has set.
 const UNSET: u64 = u64::MAX;
 
-/// The memory of all locks of all namespaces that share it. It counts granted inode-bit and extent locks:
-/// those that clients keep when they do not need them.
+/// The memory of all locks of all namespaces that share it.
 pub struct LockMemory {
     total: Atomic<u64>,
+    /// Clients' locks of any kind, granted and waiting: what takes memory.
+    held: Atomic<i64>,
+    /// Granted inode-bit and extent locks: those that clients keep when they do not need them.
     granted: Atomic<i64>,
     reclaim_mb: Atomic<u64>,
     limit_mb: Atomic<u64>,
@@ -32,6 +34,7 @@ impl LockMemory {
     pub(super) const fn new(total: u64) -> Self {
         LockMemory {
             total: Atomic::<u64>::new(total),
+            held: Atomic::<i64>::new(0),
             granted: Atomic::<i64>::new(0),
             reclaim_mb: Atomic::<u64>::new(UNSET),
             limit_mb: Atomic::<u64>::new(UNSET),
@@ -127,10 +130,15 @@ impl LockMemory {
         }
     }
 
+    /// Clients have so many locks more, or less.
+    pub(super) fn hold(&self, delta: i64) {
+        self.held.fetch_add(delta, Relaxed);
+    }
+
     /// Whether there is no room for another lock.
     pub(super) fn is_full(&self) -> bool {
         let most = Self::count(self.limit_mb());
-        most != 0 && self.granted() >= most
+        most != 0 && u64::try_from(self.held.load(Relaxed)).is_ok_and(|n| n >= most)
     }
 }
 
@@ -185,7 +193,9 @@ mod tests {
         assert!(m.excess() == 0 && !m.is_full());
         n.add(1);
         assert!(m.excess() == 1 && !m.is_full());
-        n.add(1023);
+        m.hold(2047);
+        assert!(!m.is_full());
+        m.hold(1);
         assert!(m.is_full());
         m.set_limit_mb(0).unwrap();
         m.set_reclaim_mb(0).unwrap();

@@ -110,7 +110,7 @@ impl Namespace {
             return Err(EINVAL);
         }
         let estimate = u64::from(self.config.obd_timeout) * 1000;
-        let exp = ExportLocks::new(options, sender, estimate)?;
+        let exp = ExportLocks::new(options, self.memory(), sender, estimate)?;
         let node = RBTreeNode::new(options.id, exp.clone(), GFP_KERNEL)?;
         let mut map = self.exports.lock();
         if map.get(&options.id).is_some() {
