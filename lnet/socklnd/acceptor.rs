@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Accepting connections (spec `lnet.md` §4.3). Handshakes run on threads of a pool, so that a
-//! peer that says nothing holds up nobody else for long.
+//! Accepting connections (spec `lnet.md` §4.3).
 
-use super::{hello, Socklnd};
+use super::lobby::Lobby;
+use super::Socklnd;
 use crate::config::Accept;
-use kapi::net::{SocketAddrV4, TcpListener, TcpStream};
+use kapi::net::{SocketAddrV4, TcpListener};
 use kapi::prelude::*;
 use kapi::thread::JoinHandle;
 use wire::nid::Nid;
@@ -22,7 +22,7 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn start(lnd: &Arc<Socklnd>, nid: Nid) -> Result<Arc<Acceptor>> {
+    pub(super) fn start(lnd: &Arc<Socklnd>, lobby: &Arc<Lobby>, nid: Nid) -> Result<Arc<Acceptor>> {
         let addr = nid.ipv4().ok_or(EAFNOSUPPORT)?;
         let listener = TcpListener::bind(SocketAddrV4::new(addr, lnd.lnet.config.port), 127)?;
         let a = Arc::pin_init(
@@ -33,9 +33,11 @@ impl Acceptor {
             }),
             GFP_KERNEL,
         )?;
-        let (me, lnd) = (a.clone(), lnd.clone());
+        let (me, lnd, lobby) = (a.clone(), lnd.clone(), lobby.clone());
         let port = lnd.lnet.config.port;
-        let h = kapi::thread::spawn(format_args!("acceptor_{port}"), move || me.run(&lnd, nid))?;
+        let h = kapi::thread::spawn(format_args!("acceptor_{port}"), move || {
+            me.run(&lnd, &lobby, nid)
+        })?;
         *a.thread.lock() = Some(h);
         Ok(a)
     }
@@ -47,7 +49,7 @@ impl Acceptor {
         drop(thread);
     }
 
-    fn run(&self, lnd: &Arc<Socklnd>, nid: Nid) {
+    fn run(&self, lnd: &Socklnd, lobby: &Lobby, nid: Nid) {
         while !*self.stopping.lock() {
             match self.listener.accept(Duration::from_secs(1)) {
                 Ok((stream, from)) => {
@@ -56,11 +58,7 @@ impl Acceptor {
                         pr_warn_ratelimited!("refusing connection from {}: insecure port\n", from);
                         continue;
                     }
-                    let me = lnd.clone();
-                    let queued = lnd
-                        .workers
-                        .handshake(move || handshake(&me, nid, stream, from));
-                    if let Err(e) = queued {
+                    if let Err(e) = lobby.enter(nid, stream, from) {
                         pr_debug!("connection from {}: {:?}\n", from, e);
                     }
                 }
@@ -73,13 +71,5 @@ impl Acceptor {
                 }
             }
         }
-    }
-}
-
-fn handshake(lnd: &Arc<Socklnd>, nid: Nid, stream: TcpStream, from: SocketAddrV4) {
-    let done = hello::answer(lnd, nid, &stream, from)
-        .and_then(|(peer, agreed)| lnd.adopt(&peer, stream, agreed));
-    if let Err(e) = done {
-        pr_debug!("connection from {}: {:?}\n", from, e);
     }
 }

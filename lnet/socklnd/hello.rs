@@ -2,24 +2,53 @@
 
 //! Handshakes: connection request and HELLO, both sides (spec `lnet.md` §4, §5, §6.2).
 
+use super::lobby::Guest;
 use super::peer::{Peer, Verdict};
 use super::Socklnd;
+use core::cell::Cell;
 use kapi::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use kapi::prelude::*;
 use wire::lnet::PID_LUSTRE;
 use wire::nid::Nid;
 use wire::socklnd::{
-    ConnRequest1, ConnType, Hello3, Hello4, ACCEPTOR_MAGIC, CONN_NONE, PRIVILEGED_PORT_MAX,
-    PROTO_MAGIC,
+    ConnRequest1, ConnRequest2, ConnType, Hello3, Hello4, ACCEPTOR_MAGIC, CONN_NONE,
+    PRIVILEGED_PORT_MAX, PROTO_MAGIC,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-/// How long the active side may take for all that it has to say.
+/// How long an answer may take to leave.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long we wait for the answer to our HELLO; its sender may have much to do.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// Addresses that an old HELLO may carry.
 const NIPS_MAX: u32 = 16;
+
+/// The most that the active side says.
+pub(super) const SAID_MAX: usize =
+    size_of::<ConnRequest2>() + size_of::<Hello3>() + 4 * NIPS_MAX as usize;
+
+/// How many bytes the active side says, as far as what is here of it tells: if no more than that, it is
+/// complete, or wrong.
+pub(super) fn wanted(said: &[u8]) -> usize {
+    let word = |at: usize| {
+        let b = said.get(at..).and_then(|b| b.first_chunk::<4>());
+        b.map(|b| u32::from_le_bytes(*b))
+    };
+    let request = match (word(0), word(4)) {
+        (Some(ACCEPTOR_MAGIC), Some(1)) => size_of::<ConnRequest1>(),
+        (Some(ACCEPTOR_MAGIC), Some(2)) => size_of::<ConnRequest2>(),
+        _ => return 8,
+    };
+    let hello = match (word(request), word(request + 4)) {
+        (Some(PROTO_MAGIC), Some(2 | 3)) => size_of::<Hello3>(),
+        (Some(PROTO_MAGIC), Some(4)) => return request + size_of::<Hello4>(),
+        _ => return request + 8,
+    };
+    match word(request + hello - 4) {
+        Some(nips) if nips <= NIPS_MAX => request + hello + 4 * nips as usize,
+        _ => request + hello,
+    }
+}
 
 /// What the two ends have agreed on.
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +80,16 @@ struct Hello {
 struct Shake<'a> {
     stream: &'a TcpStream,
     deadline: Instant,
+    /// What was read before, and not used.
+    said: Cell<&'a [u8]>,
 }
 
 impl<'a> Shake<'a> {
-    fn new(stream: &'a TcpStream, limit: Duration) -> Self {
+    fn new(stream: &'a TcpStream, said: &'a [u8], limit: Duration) -> Self {
         Shake {
             stream,
             deadline: Instant::now() + limit,
+            said: Cell::new(said),
         }
     }
 
@@ -70,7 +102,16 @@ impl<'a> Shake<'a> {
     }
 
     fn read(&self, buf: &mut [u8]) -> Result {
-        self.stream.recv_exact(buf, self.left()?)
+        let said = self.said.get();
+        let n = said.len().min(buf.len());
+        let (now, later) = said.split_at_checked(n).ok_or(EINVAL)?;
+        let (from_said, rest) = buf.split_at_mut_checked(n).ok_or(EINVAL)?;
+        from_said.copy_from_slice(now);
+        self.said.set(later);
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.stream.recv_exact(rest, self.left()?)
     }
 
     fn word(&self) -> Result<u32> {
@@ -193,13 +234,9 @@ impl<'a> Shake<'a> {
 }
 
 /// The passive side: what the peer is and wants.
-pub(super) fn answer(
-    lnd: &Arc<Socklnd>,
-    nid: Nid,
-    s: &TcpStream,
-    from: SocketAddrV4,
-) -> Result<(Arc<Peer>, Agreed)> {
-    let s = Shake::new(s, ACCEPT_TIMEOUT);
+pub(super) fn answer(lnd: &Arc<Socklnd>, guest: &Guest) -> Result<(Arc<Peer>, Agreed)> {
+    let (nid, from) = (guest.nid, guest.from);
+    let s = Shake::new(&guest.stream, guest.said(), ACCEPT_TIMEOUT);
     if s.request()? != nid {
         return Err(EADDRNOTAVAIL);
     }
@@ -280,7 +317,7 @@ pub(super) fn dial(
     let local = ours.ipv4().ok_or(EAFNOSUPPORT)?;
     let remote = SocketAddrV4::new(theirs.ipv4().ok_or(EAFNOSUPPORT)?, lnd.lnet.config.port);
     let s = open(lnd, local, remote)?;
-    let shake = Shake::new(&s, ANSWER_TIMEOUT.min(lnd.lnet.config.timeout));
+    let shake = Shake::new(&s, &[], ANSWER_TIMEOUT.min(lnd.lnet.config.timeout));
     let request = ConnRequest1 {
         magic: ACCEPTOR_MAGIC.into(),
         version: 1.into(),
@@ -323,4 +360,52 @@ pub(super) fn dial(
             forced: None,
         },
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    fn said(request: u32, version: u32, nips: u32) -> Vec<u8> {
+        let mut b = Vec::new();
+        b.extend(ACCEPTOR_MAGIC.to_le_bytes());
+        b.extend(request.to_le_bytes());
+        b.extend(vec![7; if request == 1 { 8 } else { 20 }]);
+        b.extend(PROTO_MAGIC.to_le_bytes());
+        b.extend(version.to_le_bytes());
+        if version == 4 {
+            b.extend(vec![9; size_of::<Hello4>() - 8]);
+        } else {
+            b.extend(vec![9; size_of::<Hello3>() - 12]);
+            b.extend(nips.to_le_bytes());
+            b.extend(vec![1; 4 * nips as usize]);
+        }
+        b
+    }
+
+    /// However it comes, all of a handshake is waited for, and no byte of what follows.
+    #[test]
+    fn all_and_no_more() {
+        for (request, version, nips) in [(1, 2, 0), (1, 3, 1), (2, 3, NIPS_MAX), (2, 4, 0)] {
+            let all = said(request, version, nips);
+            assert!(all.len() <= SAID_MAX);
+            for n in 0..all.len() {
+                let more = wanted(&all[..n]);
+                assert!(more > n && more <= all.len(), "{n}");
+            }
+            assert_eq!(wanted(&all), all.len());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_waited_for() {
+        let good = said(1, 3, 0);
+        for at in [0, 4, 16, 20] {
+            let mut bad = good.clone();
+            bad[at] ^= 0x55;
+            assert!(wanted(&bad) <= at + 8);
+        }
+        assert_eq!(wanted(&said(1, 3, NIPS_MAX + 1)), good.len());
+    }
 }

@@ -2,12 +2,13 @@
 
 //! The TCP network driver (spec `lnet.md` §4 to §8).
 //!
-//! An acceptor and a few threads for handshakes; then every connection belongs to one scheduler
-//! thread, which reads and writes without blocking. A peer has several connections, of types.
+//! An acceptor, a lobby and a few threads for handshakes; then every connection belongs to one
+//! scheduler thread, which reads and writes without blocking. A peer has several connections, of types.
 
 mod acceptor;
 mod conn;
 mod hello;
+mod lobby;
 mod peer;
 mod receive;
 mod sched;
@@ -22,13 +23,15 @@ use kapi::net::TcpStream;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Acquire, Atomic, Full};
 use kapi::thread::JoinHandle;
+use lobby::{Guest, Lobby};
 use peer::Peer;
 use sched::Scheduler;
 use wire::nid::Nid;
 use wire::socklnd::ConnType;
 
-/// Threads that do handshakes, each way.
-const HANDSHAKE_THREADS: usize = 8;
+/// Threads that connect, which may take long, and threads that answer handshakes.
+const CONNECT_THREADS: usize = 8;
+const HANDSHAKE_THREADS: usize = 2;
 /// Handshakes that may wait.
 const HANDSHAKES_MAX: usize = 256;
 /// How often connections are looked at for time-outs.
@@ -45,6 +48,8 @@ pub(crate) struct Socklnd {
     pub(crate) incarnation: u64,
     stopping: Atomic<bool>,
     workers: Workers,
+    #[pin]
+    lobby: Mutex<Option<Arc<Lobby>>>,
     #[pin]
     acceptors: Mutex<KVec<Arc<Acceptor>>>,
     #[pin]
@@ -76,11 +81,7 @@ impl Workers {
             w.schedulers.reserve(1, GFP_KERNEL)?;
             w.schedulers.push(Scheduler::start(i)?, GFP_KERNEL)?;
         }
-        w.connectors = Some(Pool::start(
-            "socknal_cd",
-            HANDSHAKE_THREADS,
-            HANDSHAKES_MAX,
-        )?);
+        w.connectors = Some(Pool::start("socknal_cd", CONNECT_THREADS, HANDSHAKES_MAX)?);
         w.handshakes = Some(Pool::start(
             "socknal_hs",
             HANDSHAKE_THREADS,
@@ -139,6 +140,7 @@ impl Socklnd {
                 lnet: lnet.clone(),
                 incarnation: u64::try_from(kapi::time::real().as_nanos()).unwrap_or(1),
                 workers,
+                lobby <- new_mutex!(None),
                 acceptors <- new_mutex!(KVec::new()),
                 peers <- new_mutex!(RBTree::new()),
                 stopping: Atomic::<bool>::new(false),
@@ -160,10 +162,12 @@ impl Socklnd {
 
     fn open(self: &Arc<Self>) -> Result {
         if self.lnet.config.accept != crate::config::Accept::None {
+            let lobby = Lobby::start(self)?;
+            *self.lobby.lock() = Some(lobby.clone());
             for nid in self.lnet.nids() {
                 let mut acceptors = self.acceptors.lock();
                 acceptors.reserve(1, GFP_KERNEL)?;
-                acceptors.push(Acceptor::start(self, *nid)?, GFP_KERNEL)?;
+                acceptors.push(Acceptor::start(self, &lobby, *nid)?, GFP_KERNEL)?;
             }
         }
         let me = self.clone();
@@ -180,6 +184,10 @@ impl Socklnd {
         let acceptors = core::mem::take(&mut *self.acceptors.lock());
         for a in acceptors {
             a.stop();
+        }
+        let lobby = self.lobby.lock().take();
+        if let Some(l) = lobby {
+            l.stop();
         }
         let sweeper = self.sweeper.lock().take();
         drop(sweeper);
@@ -266,6 +274,16 @@ impl Socklnd {
             return peer.connect_failed(self, ECONNRESET);
         }
         peer.connect_done(self);
+    }
+
+    /// A peer has said who it is.
+    fn welcome(self: &Arc<Self>, guest: Guest) {
+        let from = guest.from;
+        let done = hello::answer(self, &guest)
+            .and_then(|(peer, agreed)| self.adopt(&peer, guest.stream, agreed));
+        if let Err(e) = done {
+            pr_debug!("connection from {}: {:?}\n", from, e);
+        }
     }
 
     /// Takes a connection into use.
