@@ -4,6 +4,7 @@
 //!
 //! A thread of its own delivers, so that a sender never finds itself in its own event handler.
 
+use crate::budget::Share;
 use crate::event::{Payload, Sink};
 use crate::node::{Delivery, Incoming, Lnet, Outgoing};
 use kapi::prelude::*;
@@ -20,6 +21,7 @@ struct Queue {
 /// The loopback of an instance.
 #[pin_data]
 pub(crate) struct Loopback {
+    share: Share,
     #[pin]
     queue: Mutex<Queue>,
     #[pin]
@@ -30,8 +32,10 @@ pub(crate) struct Loopback {
 
 impl Loopback {
     pub(crate) fn start(lnet: &Arc<Lnet>) -> Result<Arc<Loopback>> {
+        let share = Share::new()?;
         let lo = Arc::pin_init(
             pin_init!(Loopback {
+                share,
                 queue <- new_mutex!(Queue { waiting: Deque::new(), stopping: false }),
                 work <- new_condvar!(),
                 thread <- new_mutex!(None),
@@ -90,7 +94,7 @@ impl Loopback {
 
     fn deliver(&self, lnet: &Lnet, out: Outgoing) {
         let header = out.header;
-        match lnet.incoming(&header) {
+        match lnet.incoming(&header, &self.share) {
             Incoming::Discard => lnet.sent(out),
             Incoming::Push => {
                 lnet.pushed(&header);

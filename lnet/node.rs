@@ -2,7 +2,7 @@
 
 //! An instance of LNet: sending, and what becomes of what is received.
 
-use crate::budget::{Budget, Charge};
+use crate::budget::{Budget, Charge, Share};
 use crate::config::Config;
 use crate::event::{Event, MessageBuf, Payload, PeerWatcher, ProcessId, Sink};
 use crate::loopback::Loopback;
@@ -93,7 +93,7 @@ impl Lnet {
     /// # Errors
     /// `EADDRINUSE`, `EADDRNOTAVAIL`: an address or port is not to be had. `ENOMEM`.
     pub fn start(config: Config) -> Result<Arc<Lnet>> {
-        let budget = Budget::new(config.receive_budget)?;
+        let budget = Budget::new(config.receive_budget, config.receive_budget)?;
         let portals = Portals::new()?;
         let lnet = Arc::pin_init(
             try_pin_init!(Lnet {
@@ -342,8 +342,9 @@ impl Lnet {
         }
     }
 
-    /// A header has arrived: where does its payload go?
-    pub(crate) fn incoming(&self, h: &Header) -> Incoming {
+    /// A header has arrived: where does its payload go? It counts against `share` of the receive
+    /// budget, if it counts.
+    pub(crate) fn incoming(&self, h: &Header, share: &Share) -> Incoming {
         if !self.is_local(&h.dest_nid) {
             // We are no router.
             return Incoming::Discard;
@@ -379,7 +380,7 @@ impl Lnet {
                     pr_debug!("dropped a PUT from {} to portal {}\n", h.src_nid, portal);
                     return Incoming::Discard;
                 };
-                self.incoming_put(h, m, (!ack.is_none()).then_some(ack))
+                self.incoming_put(h, share, m, (!ack.is_none()).then_some(ack))
             }
             Command::Get {
                 reply,
@@ -423,7 +424,13 @@ impl Lnet {
         }
     }
 
-    fn incoming_put(&self, h: &Header, m: PutMatch, ack: Option<WireHandle>) -> Incoming {
+    fn incoming_put(
+        &self,
+        h: &Header,
+        share: &Share,
+        m: PutMatch,
+        ack: Option<WireHandle>,
+    ) -> Incoming {
         match m {
             PutMatch::Message {
                 target,
@@ -431,7 +438,7 @@ impl Lnet {
                 accept,
             } => {
                 let charge = if service {
-                    match self.budget.charge(accept.into()) {
+                    match self.budget.charge(share, accept.into()) {
                         Some(c) => Some(c),
                         None => return Incoming::Later,
                     }

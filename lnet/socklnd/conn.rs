@@ -143,14 +143,14 @@ impl Conn {
     /// `ECONNRESET`: the connection is closed. `ENOBUFS`: too much waits. `ENOMEM`.
     pub(super) fn enqueue(self: &Arc<Self>, out: Outgoing) -> Result<(), (Outgoing, Error)> {
         self.transmitter
-            .push(Tx::message(out, self.agreed.version)?)?;
+            .push(self, Tx::message(out, self.agreed.version)?)?;
         self.help();
         Ok(())
     }
 
     /// Sends a frame without a message: the acknowledgment of `cookie`, or a keepalive.
     pub(super) fn enqueue_noop(self: &Arc<Self>, cookie: u64) {
-        match self.transmitter.push_noop(cookie) {
+        match self.transmitter.push_noop(self, cookie) {
             Ok(()) => self.help(),
             Err(e) => self.doom(e),
         }

@@ -14,6 +14,7 @@ mod receive;
 mod sched;
 mod transmit;
 
+use crate::budget::Budget;
 use crate::node::{Lnet, Outgoing};
 use crate::work::Pool;
 use acceptor::Acceptor;
@@ -34,6 +35,10 @@ const CONNECT_THREADS: usize = 8;
 const HANDSHAKE_THREADS: usize = 2;
 /// Handshakes that may wait.
 const HANDSHAKES_MAX: usize = 256;
+/// Bytes of messages that wait to be sent, to all peers and to one. Bulk data do not count: they have
+/// owners that wait for them.
+const UNSENT_MAX: u64 = 128 << 20;
+const UNSENT_MAX_OF_PEER: u64 = 16 << 20;
 /// How often connections are looked at for time-outs.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -48,6 +53,7 @@ pub(crate) struct Socklnd {
     pub(crate) incarnation: u64,
     stopping: Atomic<bool>,
     workers: Workers,
+    unsent: Budget,
     #[pin]
     lobby: Mutex<Option<Arc<Lobby>>>,
     #[pin]
@@ -135,11 +141,13 @@ struct State {
 impl Socklnd {
     pub(crate) fn start(lnet: &Arc<Lnet>) -> Result<Arc<Socklnd>> {
         let workers = Workers::start()?;
+        let unsent = Budget::new(UNSENT_MAX, UNSENT_MAX_OF_PEER)?;
         let s = Arc::pin_init(
             pin_init!(Socklnd {
                 lnet: lnet.clone(),
                 incarnation: u64::try_from(kapi::time::real().as_nanos()).unwrap_or(1),
                 workers,
+                unsent,
                 lobby <- new_mutex!(None),
                 acceptors <- new_mutex!(KVec::new()),
                 peers <- new_mutex!(RBTree::new()),

@@ -5,6 +5,7 @@
 use super::conn::Conn;
 use super::hello::Agreed;
 use super::{wanted, PeerKey, Socklnd};
+use crate::budget::Share;
 use crate::node::Outgoing;
 use kapi::prelude::*;
 use wire::nid::Nid;
@@ -61,16 +62,22 @@ struct Inner {
 pub(crate) struct Peer {
     ours: Nid,
     theirs: Nid,
+    /// What of the node's memory holds what it has sent, and what it has not yet read.
+    pub(super) received: Share,
+    pub(super) unread: Share,
     #[pin]
     inner: Mutex<Inner>,
 }
 
 impl Peer {
     pub(super) fn new(ours: Nid, theirs: Nid) -> Result<Arc<Peer>> {
+        let (received, unread) = (Share::new()?, Share::new()?);
         Arc::pin_init(
             pin_init!(Peer {
                 ours,
                 theirs,
+                received,
+                unread,
                 inner <- new_mutex!(Inner {
                     conns: KVec::new(),
                     waiting: Deque::new(),

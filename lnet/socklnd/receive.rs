@@ -295,7 +295,7 @@ impl Receiver {
             pr_warn_ratelimited!("{} claims to be {}\n", theirs, header.src_nid);
             return Some(Dest::Nowhere);
         }
-        Some(match c.lnd.lnet.incoming(header) {
+        Some(match c.lnd.lnet.incoming(header, &c.peer.received) {
             Incoming::Later if self.now.duration_since(since) < STALL_MAX => return None,
             Incoming::Later => {
                 pr_warn_ratelimited!("no room for a message from {}, dropped\n", header.src_nid);

@@ -7,6 +7,7 @@
 
 use super::conn::Conn;
 use super::Socklnd;
+use crate::budget::Charge;
 use crate::event::Payload;
 use crate::node::Outgoing;
 use kapi::prelude::*;
@@ -16,10 +17,8 @@ use wire::socklnd::{Frame, FRAME_LNET, FRAME_NOOP};
 use zerocopy::IntoBytes;
 
 const FRAME_SIZE: usize = size_of::<Frame>();
-/// What may wait on one connection: a peer that does not read holds no more of our memory.
+/// Frames that may wait on one connection.
 const FRAMES_MAX: usize = 8192;
-/// The same in bytes of messages; bulk data have owners that wait for them.
-const MESSAGE_BYTES_MAX: u64 = 32 << 20;
 
 /// How far sending got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +36,8 @@ pub(super) struct Tx {
     /// Bytes sent of head and payload.
     done: usize,
     out: Option<Outgoing>,
+    /// What it counts against what may wait for its peer.
+    charge: Option<Charge>,
 }
 
 impl Tx {
@@ -73,6 +74,7 @@ impl Tx {
             head_len,
             done: 0,
             out: None,
+            charge: None,
         };
         match KBox::new(tx, GFP_KERNEL) {
             Ok(mut b) => {
@@ -89,10 +91,11 @@ impl Tx {
 
     /// Bytes of memory that only this frame holds.
     fn held(&self) -> u64 {
-        match self.out.as_ref().map(|o| &o.payload) {
-            Some(Payload::Message(m)) => m.len() as u64,
+        let message = match self.out.as_ref().map(|o| &o.payload) {
+            Some(Payload::Message(m)) => m.len(),
             _ => 0,
-        }
+        };
+        (size_of::<Tx>() + message) as u64
     }
 
     /// Whether somebody is told when it has left.
@@ -122,8 +125,6 @@ impl Tx {
 struct Inner {
     queue: Deque<KBox<Tx>>,
     current: Option<KBox<Tx>>,
-    /// Bytes of messages that wait.
-    held: u64,
     /// A thread is writing.
     busy: bool,
     /// The socket has become writable since that thread last looked.
@@ -147,7 +148,6 @@ impl Transmitter {
             inner <- new_mutex!(Inner {
                 queue: Deque::new(),
                 current: None,
-                held: 0,
                 busy: false,
                 writable: false,
                 stuck_since: None,
@@ -170,18 +170,17 @@ impl Transmitter {
     ///
     /// # Errors
     /// `ECONNRESET`: the connection is closed. `ENOBUFS`: too much waits. `ENOMEM`.
-    pub(super) fn push(&self, tx: KBox<Tx>) -> Result<(), (Outgoing, Error)> {
-        let (len, held) = (tx.len() as u64, tx.held());
+    pub(super) fn push(&self, c: &Conn, mut tx: KBox<Tx>) -> Result<(), (Outgoing, Error)> {
+        let len = tx.len() as u64;
+        tx.charge = c.lnd.unsent.charge(&c.peer.unread, tx.held());
         let mut inner = self.inner.lock();
-        let room = inner.queue.len() < FRAMES_MAX && inner.held <= MESSAGE_BYTES_MAX;
         let error = if inner.failed {
             ECONNRESET
-        } else if !room {
+        } else if tx.charge.is_none() || inner.queue.len() >= FRAMES_MAX {
             ENOBUFS
         } else if inner.queue.reserve(1, GFP_KERNEL).is_err() {
             ENOMEM
         } else {
-            inner.held += held;
             self.queued.fetch_add(len, Relaxed);
             return inner
                 .queue
@@ -196,7 +195,7 @@ impl Transmitter {
     ///
     /// # Errors
     /// As [`Transmitter::push`].
-    pub(super) fn push_noop(&self, cookie: u64) -> Result {
+    pub(super) fn push_noop(&self, c: &Conn, cookie: u64) -> Result {
         let frame = Frame {
             kind: FRAME_NOOP.into(),
             csum: 0.into(),
@@ -208,7 +207,7 @@ impl Transmitter {
             f.copy_from_slice(frame.as_bytes());
         }
         let tx = Tx::boxed(head, FRAME_SIZE, None).map_err(|(_, e)| e)?;
-        self.push(tx).map_err(|(_, e)| e)
+        self.push(c, tx).map_err(|(_, e)| e)
     }
 
     /// The socket has room again.
@@ -251,12 +250,10 @@ impl Transmitter {
             left = left.saturating_sub((tx.done - before).max(64));
             match r {
                 Ok(()) => {
-                    let held = tx.held();
                     if let Some(out) = KBox::into_inner(tx).out {
                         c.lnd.lnet.sent(out);
                     }
                     inner = self.inner.lock();
-                    inner.held = inner.held.saturating_sub(held);
                 }
                 Err(e) => {
                     inner = self.inner.lock();
@@ -305,7 +302,6 @@ impl Transmitter {
             let mut inner = self.inner.lock();
             inner.failed = true;
             inner.stuck_since = None;
-            inner.held = 0;
             // What a thread is writing now, it takes care of itself.
             let current = if inner.busy {
                 None
