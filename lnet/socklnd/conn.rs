@@ -57,7 +57,7 @@ impl Next {
 pub(crate) struct Conn {
     pub(super) lnd: Arc<Socklnd>,
     pub(super) peer: Arc<Peer>,
-    sched: Arc<Scheduler>,
+    pub(super) sched: Arc<Scheduler>,
     pub(super) stream: TcpStream,
     pub(super) agreed: Agreed,
     pub(super) token: u64,
@@ -91,7 +91,7 @@ impl Conn {
         token: u64,
     ) -> Result<Arc<Conn>> {
         Arc::pin_init(
-            try_pin_init!(Conn {
+            pin_init!(Conn {
                 lnd: lnd.clone(),
                 peer: peer.clone(),
                 sched: sched.clone(),
@@ -105,7 +105,7 @@ impl Conn {
                 in_stalled: Flag::new(),
                 last_receive: Atomic::<u64>::new(Instant::now().as_nanos()),
                 receiving: Atomic::<bool>::new(false),
-                receiver <- new_mutex!(Receiver::new()?),
+                receiver <- new_mutex!(Receiver::new()),
                 transmitter <- Transmitter::new(),
             }),
             GFP_KERNEL,

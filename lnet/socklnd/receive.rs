@@ -98,15 +98,23 @@ pub(super) struct Receiver {
 }
 
 impl Receiver {
-    pub(super) fn new() -> Result<Receiver> {
-        Ok(Receiver {
+    pub(super) fn new() -> Receiver {
+        Receiver {
             state: State::Frame,
-            staging: KVVec::from_elem(0, STAGING, GFP_KERNEL)?,
+            staging: KVVec::new(),
             start: 0,
             end: 0,
             drained: false,
             now: Instant::now(),
-        })
+        }
+    }
+
+    /// A buffer for heads.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn buffer() -> Result<KVVec<u8>> {
+        Ok(KVVec::from_elem(0, STAGING, GFP_KERNEL)?)
     }
 
     /// Receives until nothing is there, this connection's turn is over, or it waits for room.
@@ -114,6 +122,19 @@ impl Receiver {
     /// # Errors
     /// The connection is to be closed: `ECONNRESET` at its end, `EPROTO`, or what the socket says.
     pub(super) fn run(&mut self, c: &Arc<Conn>, now: Instant) -> Result<Progress> {
+        // Of the many connections only those have a buffer that have something in it.
+        if self.staging.is_empty() {
+            self.staging = c.sched.take_buffer()?;
+        }
+        let progress = self.receive(c, now);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            c.sched.give_buffer(core::mem::take(&mut self.staging));
+        }
+        progress
+    }
+
+    fn receive(&mut self, c: &Arc<Conn>, now: Instant) -> Result<Progress> {
         let mut budget = TURN;
         self.now = now;
         self.drained = false;

@@ -3,6 +3,7 @@
 //! Scheduler threads: each reads and writes for its share of the connections.
 
 use super::conn::Conn;
+use super::receive::Receiver;
 use kapi::net::{Event, Poller};
 use kapi::prelude::*;
 use kapi::thread::JoinHandle;
@@ -29,6 +30,9 @@ pub(crate) struct Scheduler {
     poller: Poller,
     #[pin]
     inner: Mutex<Inner>,
+    /// What the connections receive through; empty if one of them has it.
+    #[pin]
+    buffer: Mutex<KVVec<u8>>,
     #[pin]
     thread: Mutex<Option<JoinHandle>>,
 }
@@ -45,6 +49,7 @@ impl Scheduler {
                     rescan: false,
                     stopping: false,
                 }),
+                buffer <- new_mutex!(KVVec::new()),
                 thread <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -77,6 +82,24 @@ impl Scheduler {
         self.poller.unregister(&conn.stream);
         let gone = self.inner.lock().conns.remove(&conn.token);
         drop(gone);
+    }
+
+    /// A buffer for a connection that receives.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn take_buffer(&self) -> Result<KVVec<u8>> {
+        let b = core::mem::take(&mut *self.buffer.lock());
+        if b.is_empty() {
+            return Receiver::buffer();
+        }
+        Ok(b)
+    }
+
+    /// It needs it no more.
+    pub(super) fn give_buffer(&self, b: KVVec<u8>) {
+        let old = core::mem::replace(&mut *self.buffer.lock(), b);
+        drop(old);
     }
 
     /// Has the thread look at a connection though no event comes.
