@@ -20,6 +20,7 @@ pub mod limits;
 pub mod message;
 mod net;
 pub mod node;
+mod queue;
 pub mod request;
 pub mod service;
 mod slots;

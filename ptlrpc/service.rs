@@ -5,6 +5,7 @@
 use crate::estimate::Estimate;
 use crate::message::Msg;
 use crate::node::Node;
+use crate::queue::{Class, Queue};
 use crate::request::{Peer, ServerRequest, Shared};
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
@@ -57,9 +58,8 @@ pub(crate) struct Took {
     pub(crate) estimate: u32,
 }
 
-struct Queue {
-    normal: Deque<KBox<ServerRequest>>,
-    high: Deque<KBox<ServerRequest>>,
+struct State {
+    waiting: Queue<KBox<ServerRequest>>,
     /// High-priority requests taken since the last normal one.
     high_run: u32,
     running: u32,
@@ -71,7 +71,7 @@ struct Queue {
     next_thread: u32,
 }
 
-impl Queue {
+impl State {
     /// Whether a thread works on a normal request next: one is always kept free for those of high
     /// priority, so that a lock can be given back while all others wait for it.
     fn may_normal(&self) -> bool {
@@ -81,7 +81,7 @@ impl Queue {
     /// Whether more threads would get what waits done sooner: the one that is kept free is no help
     /// to normal requests.
     fn wants_thread(&self) -> bool {
-        let normal = u64::from(self.busy_normal) + self.normal.len() as u64;
+        let normal = u64::from(self.busy_normal) + self.waiting.waiting(Class::Normal) as u64;
         self.idle == 0 || normal + 1 > u64::from(self.running)
     }
 }
@@ -103,7 +103,7 @@ pub struct Service {
     /// Counters.
     pub stats: ServiceStats,
     #[pin]
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     #[pin]
     work: CondVar,
     #[pin]
@@ -120,6 +120,7 @@ impl Service {
         config: ServiceConfig,
         handler: Arc<dyn Handler>,
     ) -> Result<Arc<Service>> {
+        let waiting = Queue::new(config.queue_max, config.threads_max.max(2))?;
         let service = Arc::pin_init(
             try_pin_init!(Service {
                 config,
@@ -129,9 +130,8 @@ impl Service {
                     served: Atomic::<u64>::new(0),
                     dropped: Atomic::<u64>::new(0),
                 },
-                queue <- new_mutex!(Queue {
-                    normal: Deque::new(),
-                    high: Deque::new(),
+                state <- new_mutex!(State {
+                    waiting,
                     high_run: 0,
                     running: 0,
                     idle: 0,
@@ -165,19 +165,19 @@ impl Service {
 
     /// Threads that run, requests that wait.
     pub fn load(&self) -> (u32, usize) {
-        let q = self.queue.lock();
-        (q.running, q.normal.len() + q.high.len())
+        let q = self.state.lock();
+        (q.running, q.waiting.len())
     }
 
     /// Takes no more requests, drops what waits, ends the threads.
     pub fn stop(self: &Arc<Self>) {
         self.node.detach(self);
-        let (normal, high) = {
-            let mut q = self.queue.lock();
+        let waiting = {
+            let mut q = self.state.lock();
             q.stopping = true;
-            (core::mem::take(&mut q.normal), core::mem::take(&mut q.high))
+            q.waiting.clear()
         };
-        drop((normal, high));
+        drop(waiting);
         self.work.notify_all();
         let threads = core::mem::take(&mut *self.threads.lock());
         threads.join();
@@ -190,7 +190,7 @@ impl Service {
         // Those that had nothing to do have ended.
         threads.reap();
         let n = {
-            let mut q = self.queue.lock();
+            let mut q = self.state.lock();
             if q.stopping {
                 return Err(ESHUTDOWN);
             }
@@ -206,7 +206,7 @@ impl Service {
             .spawn(format_args!("{}_{n:03}", self.config.name), move || {
                 service.run()
             })
-            .inspect_err(|_| self.queue.lock().running -= 1)
+            .inspect_err(|_| self.state.lock().running -= 1)
     }
 
     /// A message came for this service. Called from the network's threads: checks, and queues.
@@ -248,18 +248,18 @@ impl Service {
         let high = self.handler.is_high_priority(&req);
         req.set_high_priority(high);
         self.node.early_replies().add(req.shared())?;
-        let grow = {
-            let mut q = self.queue.lock();
-            if q.stopping || q.normal.len() + q.high.len() >= self.config.queue_max {
-                return Err(EBUSY);
-            }
-            if high {
-                q.high.push_back(req, GFP_KERNEL)?;
+        let class = if high { Class::High } else { Class::Normal };
+        let queued = {
+            let mut q = self.state.lock();
+            if q.stopping {
+                Err((req, ESHUTDOWN))
             } else {
-                q.normal.push_back(req, GFP_KERNEL)?;
+                q.waiting
+                    .push(peer.nid, class, req)
+                    .map(|()| q.wants_thread() && q.running < self.config.threads_max)
             }
-            q.wants_thread() && q.running < self.config.threads_max
         };
+        let grow = queued.map_err(|(_, e)| e)?;
         self.work.notify_one();
         if grow {
             // More threads are welcome, not needed.
@@ -270,26 +270,33 @@ impl Service {
 
     /// The next request.
     fn next(&self) -> Option<KBox<ServerRequest>> {
-        let mut q = self.queue.lock();
+        let mut q = self.state.lock();
         loop {
             if q.stopping {
                 q.running -= 1;
                 return None;
             }
             let may_normal = q.may_normal();
-            let first_high = q.high_run < HIGH_PRIORITY_RATIO || q.normal.is_empty() || !may_normal;
-            if first_high {
-                if let Some(r) = q.high.pop_front() {
-                    q.high_run += 1;
-                    return Some(r);
+            // Those of high priority first, but for one now and then.
+            let order = match may_normal && q.high_run >= HIGH_PRIORITY_RATIO {
+                true => [Class::Normal, Class::High],
+                false => [Class::High, Class::Normal],
+            };
+            for class in order {
+                if class == Class::Normal && !may_normal {
+                    continue;
                 }
-            }
-            if may_normal {
-                if let Some(r) = q.normal.pop_front() {
-                    q.high_run = 0;
-                    q.busy_normal += 1;
-                    return Some(r);
+                let Some(r) = q.waiting.pop(class) else {
+                    continue;
+                };
+                match class {
+                    Class::High => q.high_run = q.high_run.saturating_add(1),
+                    Class::Normal => {
+                        q.high_run = 0;
+                        q.busy_normal += 1;
+                    }
                 }
+                return Some(r);
             }
             q.idle += 1;
             let (guard, timed_out) = self.work.wait_timeout(q, IDLE_LIFE);
@@ -304,10 +311,16 @@ impl Service {
 
     fn run(self: Arc<Self>) {
         while let Some(req) = self.next() {
-            let normal = !req.is_high_priority();
+            let (normal, from) = (!req.is_high_priority(), req.peer().nid);
             self.serve(req);
-            if normal {
-                self.queue.lock().busy_normal -= 1;
+            let waiting = {
+                let mut q = self.state.lock();
+                q.busy_normal -= u32::from(normal);
+                q.waiting.done(&from);
+                q.waiting.len()
+            };
+            // What had to wait for this one may be for another thread.
+            if waiting > 0 {
                 self.work.notify_one();
             }
         }
@@ -341,7 +354,7 @@ impl Service {
         let secs = s.arrival.elapsed().as_secs();
         let service_time = u32::try_from(secs).unwrap_or(u32::MAX).max(1);
         let now = Instant::now().as_nanos() / 1_000_000_000;
-        let mut q = self.queue.lock();
+        let mut q = self.state.lock();
         let again = MsgFlags::RESENT | MsgFlags::REPLAY | MsgFlags::REQ_REPLAY_DONE;
         if !is_error && !flags.intersects(again) {
             q.estimate.add(service_time, now, &limits.at);
@@ -356,7 +369,7 @@ impl Service {
     pub(crate) fn note_duration(&self, seconds: u32) -> u32 {
         let limits = self.node.limits();
         let now = Instant::now().as_nanos() / 1_000_000_000;
-        let mut q = self.queue.lock();
+        let mut q = self.state.lock();
         q.estimate.add(seconds, now, &limits.at);
         q.estimate.get(now, &limits.at)
     }

@@ -224,7 +224,7 @@ impl Pair {
             reply_portal: portal::OSC_REPLY,
             max_request: 1 << 20,
             threads_min: 3,
-            threads_max: 8,
+            threads_max: 16,
             queue_max: 10_000,
         };
         let handler: Arc<dyn Handler> = Arc::new(Dispatch(server.clone()), GFP_KERNEL)?;
@@ -423,7 +423,7 @@ fn slow_requests_get_more_time() -> Result {
     Ok(())
 }
 
-/// All threads but the one that is kept free work at the same time.
+/// All threads that a node may have work at the same time, beside the one that is kept free.
 #[test]
 fn slow_requests_keep_nobody_waiting() -> Result {
     let p = Pair::new(8)?;
