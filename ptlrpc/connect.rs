@@ -54,7 +54,7 @@ impl Import {
         }
         let (conn_cnt, cookie, initial) = {
             let mut inner = self.inner.lock();
-            if inner.state != State::Disconnected {
+            if inner.state != State::Disconnected || inner.leaving {
                 return;
             }
             inner.state = State::Connecting;

@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     /// Index into the peers.
     pub(crate) peer: usize,
     pub(crate) granted: ConnectData,
+    /// Good-bye was said: whoever is told afterwards that it is unknown does not connect again.
+    pub(crate) leaving: bool,
     /// We were connected at some time: being unknown then means being evicted.
     pub(crate) was_full: bool,
     pub(crate) next_try: Instant,
@@ -134,6 +136,7 @@ impl Import {
                     conn_cnt: 0,
                     peer: 0,
                     granted: wanted,
+                    leaving: false,
                     was_full: false,
                     next_try: Instant::now(),
                     full_since: None,
@@ -474,6 +477,7 @@ impl Import {
         let mut options = CallOptions::new(&[])?;
         options.no_resend = true;
         options.timeout = Some(5);
+        self.inner.lock().leaving = true;
         self.begin(msg, options, None).map(Some)
     }
 
