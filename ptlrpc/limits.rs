@@ -37,6 +37,8 @@ pub struct Limits {
     pub obd_timeout: u32,
     /// `ldlm_timeout`, seconds.
     pub ldlm_timeout: u32,
+    /// `ldlm_enqueue_min`: the least time that a client has to give up a lock, seconds.
+    pub enqueue_min: u32,
     /// The longest a bulk transfer may take, seconds.
     pub bulk_timeout: u32,
 }
@@ -47,6 +49,7 @@ impl Limits {
         at: AdaptiveLimits::DEFAULT,
         obd_timeout: 100,
         ldlm_timeout: 20,
+        enqueue_min: 100,
         bulk_timeout: 100,
     };
 

@@ -3,6 +3,7 @@
 //! What a target keeps about each of its clients.
 
 use crate::replies::Replies;
+use crate::seats::Seat;
 use core::any::Any;
 use kapi::prelude::*;
 use ldlm::server::ExportLocks;
@@ -13,6 +14,7 @@ use ptlrpc::export::{ClientState, Export};
 pub struct Client {
     /// Its slot in `last_rcvd`; none for light connections and for the MGS.
     pub(crate) record: Option<u32>,
+    _seat: Seat,
     /// What its kind of service keeps.
     own: Arc<dyn ClientState>,
     #[pin]
@@ -32,10 +34,15 @@ impl ClientState for Client {
 }
 
 impl Client {
-    pub(crate) fn new(record: Option<u32>, own: Arc<dyn ClientState>) -> Result<Arc<Client>> {
+    pub(crate) fn new(
+        record: Option<u32>,
+        seat: Seat,
+        own: Arc<dyn ClientState>,
+    ) -> Result<Arc<Client>> {
         Arc::pin_init(
             pin_init!(Client {
                 record,
+                _seat: seat,
                 own,
                 locks <- new_spinlock!(None),
                 replies <- new_mutex!(Replies::new()),

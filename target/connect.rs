@@ -160,12 +160,13 @@ impl Target {
     }
 
     fn new_client(self: &Arc<Self>, asked: &Asked) -> Result<Arc<Export>> {
+        let seat = self.seats.take(asked.nid)?;
         let slot = match &self.last_rcvd {
             Some(l) if !asked.is_light() => Some(l.add(self.osd(), &asked.uuid)?),
             _ => None,
         };
-        let make = || -> Result<Arc<Export>> {
-            let state = Client::new(slot, self.service().client_state()?)?;
+        let make = |seat| -> Result<Arc<Export>> {
+            let state = Client::new(slot, seat, self.service().client_state()?)?;
             let device: Arc<dyn TargetDevice> = self.clone();
             let table = self.node().exports();
             let export = Export::new(table, device, asked.uuid, state, asked.data)?;
@@ -186,7 +187,7 @@ impl Target {
             }
             Ok(export)
         };
-        let made = make();
+        let made = make(seat);
         if let (Err(_), Some(l), Some(s)) = (&made, &self.last_rcvd, slot) {
             if let Err(e) = l.remove(self.osd(), s, 0) {
                 pr_err!("{}: slot {} stays taken: {:?}\n", self.name(), s, e);

@@ -6,6 +6,7 @@ use crate::client::Client;
 use crate::drops;
 use crate::last_rcvd::LastRcvd;
 use crate::replies::Saved;
+use crate::seats::Seats;
 use crate::service::{Request, Served, Service};
 use core::any::Any;
 use kapi::prelude::*;
@@ -69,6 +70,10 @@ pub struct Target {
     pub(crate) transno: Atomic<u64>,
     pub(crate) commits: Arc<Commits>,
     stopping: Atomic<bool>,
+    pub(crate) seats: Arc<Seats>,
+    /// Since when there are clients that are silent while others are not.
+    #[pin]
+    pub(crate) silent_since: SpinLock<Option<Instant>>,
     #[pin]
     pub(crate) exports: Mutex<RBTree<ClientUuid, Arc<Export>>>,
     #[pin]
@@ -136,6 +141,7 @@ impl Target {
         let namespace = Namespace::new(
             NamespaceConfig {
                 obd_timeout: limits.obd_timeout,
+                enqueue_min: limits.enqueue_min,
                 ..NamespaceConfig::default()
             },
             ops,
@@ -161,6 +167,7 @@ impl Target {
             },
             GFP_KERNEL,
         )?;
+        let seats = Seats::new()?;
         let timers = Timers::start(&namespace)?;
         let target = Arc::pin_init(
             pin_init!(Target {
@@ -173,6 +180,8 @@ impl Target {
                 transno: Atomic::<u64>::new(first),
                 commits,
                 stopping: Atomic::<bool>::new(false),
+                seats,
+                silent_since <- new_spinlock!(None),
                 exports <- new_mutex!(RBTree::new()),
                 timers <- new_mutex!(Some(timers)),
             }),

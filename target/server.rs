@@ -4,6 +4,7 @@
 
 use crate::device::Target;
 use crate::drops;
+use crate::silent::Evictor;
 use kapi::prelude::*;
 use ptlrpc::export::ClientUuid;
 use ptlrpc::node::Node;
@@ -153,6 +154,8 @@ pub struct Server {
     /// Serialises what starts and stops targets.
     #[pin]
     changing: Mutex<()>,
+    #[pin]
+    evictor: Mutex<Option<Evictor>>,
     /// By the import's own cookie.
     #[pin]
     clients: Mutex<RBTree<u64, Arc<dyn LockClient>>>,
@@ -198,13 +201,18 @@ impl Server {
                     services: KVec::new(),
                 }),
                 changing <- new_mutex!(()),
+                evictor <- new_mutex!(None),
                 clients <- new_mutex!(RBTree::new()),
             }),
             GFP_KERNEL,
         )?;
-        if let Err(e) = server.start_services(None) {
-            server.stop();
-            return Err(e);
+        let started = server.start_services(None);
+        match started.and_then(|()| Evictor::start(&server)) {
+            Ok(e) => *server.evictor.lock() = Some(e),
+            Err(e) => {
+                server.stop();
+                return Err(e);
+            }
         }
         Ok(server)
     }
@@ -328,6 +336,12 @@ impl Server {
         }
     }
 
+    /// Gives up clients that are not heard any more. No target comes or goes meanwhile.
+    pub(crate) fn give_up_silent(&self) {
+        let _changing = self.changing.lock();
+        self.for_each_target(&mut |_, t| t.give_up_silent(Instant::now()));
+    }
+
     /// Calls `f` for every RPC service.
     pub fn for_each_service(&self, f: &mut dyn FnMut(&Arc<RpcService>)) {
         let mut all: KVec<Arc<RpcService>> = KVec::new();
@@ -362,6 +376,9 @@ impl Server {
 
     /// Ends everything. Targets were removed before, by their owners.
     pub fn stop(self: &Arc<Self>) {
+        // Joins its thread.
+        let evictor = self.evictor.lock().take();
+        drop(evictor);
         let _changing = self.changing.lock();
         for kind in [Some(Kind::Ost), Some(Kind::Mdt), Some(Kind::Mgs), None] {
             self.stop_services(kind);

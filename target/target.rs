@@ -20,10 +20,12 @@ pub mod local;
 mod locks;
 pub mod quota;
 mod replies;
+mod seats;
 mod sender;
 pub mod seq;
 pub mod server;
 mod service;
+mod silent;
 
 pub use change::Change;
 pub use client::{Client, UnderLock};
