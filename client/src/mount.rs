@@ -239,6 +239,11 @@ impl Mount {
         self.inodes.watch(Some(w));
     }
 
+    /// The MDT.
+    pub fn mdc(&self) -> &Mdc {
+        &self.mdc
+    }
+
     /// The OSTs.
     pub fn osts(&self) -> Vec<StdArc<Ost>> {
         let all = self.osts.read().unwrap_or_else(|e| e.into_inner());

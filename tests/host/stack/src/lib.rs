@@ -7,9 +7,13 @@
 
 mod client;
 mod mounted;
+mod raw;
+mod watch;
 
 pub use client::TestClient;
-pub use mounted::Mounted;
+pub use mounted::{Mounted, Place};
+pub use raw::{RawMessage, RawPeer};
+pub use watch::{beside, own_memory, own_threads};
 
 use kapi::net::Ipv4Addr;
 use kapi::prelude::*;
@@ -73,13 +77,19 @@ impl ServerNode {
 
     /// Starts one that was there before.
     pub fn start_at(nid: Nid) -> ServerNode {
+        Self::start_with(nid, limits(), |_| {})
+    }
+
+    /// Starts one with other time-outs, and another network.
+    pub fn start_with(nid: Nid, limits: Limits, change: impl FnOnce(&mut Config)) -> ServerNode {
         let mut nids = KVec::new();
         nids.push(nid, GFP_KERNEL).unwrap();
         let mut c = Config::new(nids);
         c.port = PORT;
         c.accept = Accept::All;
         c.privileged = false;
-        let node = Node::start(&Lnet::start(c).unwrap(), limits()).unwrap();
+        change(&mut c);
+        let node = Node::start(&Lnet::start(c).unwrap(), limits).unwrap();
         let server = Server::start(&node).unwrap();
         ServerNode {
             nid,
