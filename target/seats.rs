@@ -56,15 +56,12 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self.seats.taken.lock();
-        let gone = match taken.get_mut(&self.node) {
-            Some(n) if *n > 1 => {
-                *n -= 1;
-                None
+        match taken.get_mut(&self.node) {
+            Some(n) if *n > 1 => *n -= 1,
+            _ => {
+                taken.remove(&self.node);
             }
-            _ => taken.remove_node(&self.node),
-        };
-        drop(taken);
-        drop(gone);
+        }
     }
 }
 
