@@ -90,7 +90,12 @@ fn half_messages() {
     assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
     let limit = m.timeout + Duration::from_secs(5);
     assert!(bad.iter().all(|p| closed_within(p, limit)));
-    assert_eq!(m.node.server.node().lnet().receive_backlog(), 0);
+    // The memory goes just after the connection.
+    let begin = Instant::now();
+    while m.node.server.node().lnet().receive_backlog() > 0 {
+        assert!(begin.elapsed() < QUICK);
+        std::thread::sleep(Duration::from_millis(10));
+    }
     c.stop();
     m.stop();
 }
