@@ -4,6 +4,7 @@
 
 use super::object::Object;
 use super::window::{WINDOW, WINDOW_LEN};
+use crate::attr::now;
 use crate::rpc;
 use crate::sync::guard;
 use kapi::prelude::*;
@@ -183,7 +184,11 @@ impl Object {
         o.o_size.set(start);
         o.o_blocks.set(end);
         o.o_nlink.set(mode);
-        o.add_valid(ObdMd::FLSIZE | ObdMd::FLBLOCKS);
+        let now = now();
+        o.o_mtime.set(now);
+        o.o_ctime.set(now);
+        let times = ObdMd::FLMTIME | ObdMd::FLCTIME;
+        o.add_valid(ObdMd::FLSIZE | ObdMd::FLBLOCKS | times);
         let (reply, transno) = self.ask(OST_FALLOCATE, &o, true, true)?;
         let mut s = guard(&self.state);
         if reply.valid().contains(ObdMd::FLSIZE) {
@@ -192,13 +197,24 @@ impl Object {
         if reply.valid().contains(ObdMd::FLBLOCKS) {
             s.attr.blocks = reply.o_blocks.get();
         }
+        (s.attr.mtime, s.attr.ctime) = (now, now);
         s.transno = s.transno.max(transno);
-        // Holes and zeros are not what is cached.
-        for (w, win) in s.windows.range_mut(start / WINDOW..) {
+        // Holes and zeros are not what is cached, nor what reads bring that began before.
+        let range = start / WINDOW..end.div_ceil(WINDOW);
+        let reads = |s: &super::object::State| {
+            let mut all = s.windows.range(range.clone());
+            all.any(|(_, w)| !w.reading.is_empty())
+        };
+        while reads(&s) {
+            s = self.wait(s);
+        }
+        for (w, win) in s.windows.range_mut(range) {
             let first = w * WINDOW;
-            if first < end && win.is_idle() {
-                let a = start.saturating_sub(first).min(WINDOW) as u32;
-                win.forget(a, (end - first).min(WINDOW) as u32);
+            let a = start.saturating_sub(first).min(WINDOW) as u32;
+            let b = (end - first).min(WINDOW) as u32;
+            // What was written meanwhile is newer.
+            for (a, b) in win.dirty.gaps(a, b) {
+                win.forget(a, b);
             }
         }
         Ok(())
