@@ -185,7 +185,7 @@ impl Filesystem for Front {
         atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _ctime: Option<SystemTime>,
-        _fh: Option<FileHandle>,
+        fh: Option<FileHandle>,
         _crtime: Option<SystemTime>,
         _chgtime: Option<SystemTime>,
         _bkuptime: Option<SystemTime>,
@@ -200,6 +200,9 @@ impl Filesystem for Front {
             atime: time(atime),
             mtime: time(mtime),
             flags: None,
+            opened: fh
+                .and_then(|h| self.files.get(h.0))
+                .is_some_and(|f| f.how().write),
         };
         let k = self.fid(ino).and_then(|f| self.change(req, f, change));
         self.show(reply, k);
@@ -541,8 +544,8 @@ impl Filesystem for Front {
 
     fn fallocate(
         &self,
-        _: &Request,
-        _ino: INodeNo,
+        req: &Request,
+        ino: INodeNo,
         fh: FileHandle,
         offset: u64,
         length: u64,
@@ -550,11 +553,11 @@ impl Filesystem for Front {
         reply: ReplyEmpty,
     ) {
         let mode = u32::try_from(mode).unwrap_or(u32::MAX);
-        let r = self.open_file(fh);
-        Self::empty(
-            reply,
-            r.and_then(|f| self.fs.fallocate(&f, mode, offset, length)),
-        );
+        let r = self.open_file(fh).and_then(|f| {
+            self.fs.fallocate(&f, mode, offset, length)?;
+            self.take_suid(self.fid(ino)?, &cred(req)).map(drop)
+        });
+        Self::empty(reply, r);
     }
 
     fn lseek(

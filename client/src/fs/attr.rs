@@ -32,7 +32,7 @@ impl Mount {
 
     /// Asks the MDT for attributes and layout.
     pub(super) fn fetch(&self, fid: Fid, cred: &Cred) -> Result<(StdArc<Inode>, Known)> {
-        match self.mdc.look_up(fid, b"", fid, cred)? {
+        match self.mdc.look_up((fid, None), b"", fid, cred)? {
             Looked::Found(f) if f.attr.fid == fid => self.remember(&f, None),
             Looked::Found(_) => Err(EPROTO),
             Looked::Absent => Err(ENOENT),

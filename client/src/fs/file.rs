@@ -135,7 +135,7 @@ impl Mount {
             mode: 0,
             umask: 0,
             layout: &[],
-            group: None,
+            group: self.inodes.get(fid).group(),
         };
         let o = self.mdc.open(&wish, cred)?;
         let (inode, _) = self.remember(&o.found, None)?;

@@ -173,9 +173,9 @@ impl Inode {
         guard(&self.state).changes
     }
 
-    /// The group, for the MDT to know which one to offer.
+    /// The group, for the MDT to know that the caller is in it.
     pub(super) fn group(&self) -> Option<u32> {
-        guard(&self.state).attr.map(|a| a.gid)
+        self.last_attr().map(|a| a.gid)
     }
 
     /// The MDT has said what the attributes are now, in answer to a change.

@@ -66,7 +66,10 @@ impl Mount {
             }
         }
         let changes = dir.changes();
-        match self.mdc.look_up(parent, name, Fid::ZERO, cred)? {
+        match self
+            .mdc
+            .look_up((parent, dir.group()), name, Fid::ZERO, cred)?
+        {
             Looked::Found(f) => {
                 let (_, known) = self.remember(&f, Some((&dir, name)))?;
                 Ok(Some(known))
@@ -82,11 +85,12 @@ impl Mount {
     /// `None`: there is none, or it is not to be had now.
     pub fn lookup_many(&self, parent: Fid, names: &[&[u8]], cred: &Cred) -> Vec<Option<Known>> {
         let dir = self.inodes.get(parent);
+        let at = (parent, dir.group());
         let asked: Vec<_> = names
             .iter()
             .map(|n| match self.cached(&dir, n) {
                 Some(k) => Ok(k),
-                None => Err(self.mdc.begin_look_up(parent, n, Fid::ZERO, cred)),
+                None => Err(self.mdc.begin_look_up(at, n, Fid::ZERO, cred)),
             })
             .collect();
         let known = asked.into_iter().zip(names).map(|(a, name)| match a {

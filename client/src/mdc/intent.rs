@@ -122,11 +122,18 @@ fn intent_error(e: &Enqueued) -> Result {
 }
 
 impl Mdc {
-    /// Attributes of a name's object, or (without name) of `child` itself; with a lock.
+    /// Attributes of a name's object, or (without name) of `child` itself; with a lock. The parent has its group, if
+    /// known.
     ///
     /// # Errors
     /// `EACCES`, `ENOTDIR`, `ESTALE`, `ENAMETOOLONG`.
-    pub fn look_up(&self, parent: Fid, name: &[u8], child: Fid, cred: &Cred) -> Result<Looked> {
+    pub fn look_up(
+        &self,
+        parent: (Fid, Option<u32>),
+        name: &[u8],
+        child: Fid,
+        cred: &Cred,
+    ) -> Result<Looked> {
         self.end_look_up(self.begin_look_up(parent, name, child, cred)?)
     }
 
@@ -136,7 +143,7 @@ impl Mdc {
     /// `ENAMETOOLONG`, `ENOMEM`, `ESHUTDOWN`.
     pub fn begin_look_up<'a>(
         &self,
-        parent: Fid,
+        (parent, group): (Fid, Option<u32>),
         name: &[u8],
         child: Fid,
         cred: &'a Cred,
@@ -145,7 +152,7 @@ impl Mdc {
             return Err(ENAMETOOLONG);
         }
         let mut b = MdtBody::default();
-        cred.fill_body(&mut b, None);
+        cred.fill_body(&mut b, group);
         b.mbo_fid1 = parent.into();
         b.mbo_fid2 = child.into();
         b.set_valid(

@@ -56,6 +56,8 @@ pub struct SetAttr {
     pub mtime: Option<Option<i64>>,
     /// Flags of the inode.
     pub flags: Option<u32>,
+    /// It is open for writing: who may do that was checked then, and the mode does not count any more.
+    pub opened: bool,
 }
 
 /// The buffer with locks to cancel.
@@ -240,8 +242,10 @@ impl Mdc {
         group: Option<u32>,
         cred: &Cred,
     ) -> Result<Attr> {
+        // Who gives a file to another of his groups has to be in that one.
+        let given = s.gid.filter(|g| cred.groups.contains(g));
         let mut rec = RecSetattr {
-            head: cred.head(ReintOp::Setattr, group, None),
+            head: cred.head(ReintOp::Setattr, given.or(group), None),
             ..RecSetattr::default()
         };
         rec.sa_fid = fid.into();
@@ -268,6 +272,7 @@ impl Mdc {
             rec.sa_size.set(n);
             rec.sa_mtime.set(now);
             rec.sa_bias.set(MdsBias::DATA_MODIFIED.bits());
+            valid.set(MdsAttr::FORCE, s.opened);
         }
         if let Some(t) = s.atime {
             valid.insert(MdsAttr::ATIME);
