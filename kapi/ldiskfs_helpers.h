@@ -144,6 +144,7 @@ s64 ldiskfs_getxattr(struct dentry *node, const char *name, void *buf, u64 len);
 int ldiskfs_setxattr(struct ldiskfs_mount *m, struct dentry *node, const char *name,
 		     const void *buf, u64 len, int flags);
 s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len);
+s64 ldiskfs_listxattr_but_acls(struct dentry *node, char *buf, u64 len);
 u32 ldiskfs_xattr_drop_credits(struct dentry *node, u64 len);
 int ldiskfs_drop_credits(struct dentry *node, u32 *out);
 int ldiskfs_drop_values(struct ldiskfs_mount *m, struct dentry *node);

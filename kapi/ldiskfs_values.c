@@ -185,15 +185,15 @@ struct names {
 static int read_names(struct dentry *node, struct names *n)
 {
 	n->list = n->buf;
-	n->len = ldiskfs_listxattr(node, n->buf, sizeof(n->buf));
+	n->len = ldiskfs_listxattr_but_acls(node, n->buf, sizeof(n->buf));
 	if (n->len == -ERANGE) {
-		n->len = ldiskfs_listxattr(node, NULL, 0);
+		n->len = ldiskfs_listxattr_but_acls(node, NULL, 0);
 		if (n->len < 0)
 			return n->len;
 		n->list = kmalloc(n->len, GFP_NOFS);
 		if (!n->list)
 			return -ENOMEM;
-		n->len = ldiskfs_listxattr(node, n->list, n->len);
+		n->len = ldiskfs_listxattr_but_acls(node, n->list, n->len);
 	}
 	return min(n->len, 0);
 }

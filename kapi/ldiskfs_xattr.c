@@ -94,11 +94,36 @@ int ldiskfs_setxattr(struct ldiskfs_mount *m, struct dentry *node, const char *n
 	return err;
 }
 
-s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len)
+s64 ldiskfs_listxattr_but_acls(struct dentry *node, char *buf, u64 len)
 {
 	struct inode *inode = d_inode(node);
 
 	if (!inode->i_op->listxattr)
 		return 0;
 	return inode->i_op->listxattr(node, buf, len);
+}
+
+/* The file system that is mounted without SB_POSIXACL leaves the names of ACLs out. */
+s64 ldiskfs_listxattr(struct dentry *node, char *buf, u64 len)
+{
+	static const char * const acls[] = { XATTR_NAME_POSIX_ACL_ACCESS,
+					     XATTR_NAME_POSIX_ACL_DEFAULT };
+	s64 n = ldiskfs_listxattr_but_acls(node, buf, len);
+	int i;
+
+	for (i = 0; n >= 0 && i < ARRAY_SIZE(acls); i++) {
+		size_t size = strlen(acls[i]) + 1;
+		s64 have = ldiskfs_getxattr(node, acls[i], NULL, 0);
+
+		if (have == -ENODATA || have == -EOPNOTSUPP)
+			continue;
+		if (have < 0)
+			return have;
+		if (buf && n + size > len)
+			return -ERANGE;
+		if (buf)
+			memcpy(buf + n, acls[i], size);
+		n += size;
+	}
+	return n;
 }

@@ -396,6 +396,17 @@ fn remote(d: &dyn Device, top: &ObjectRef) -> Result {
     remove(d, top, b"remote")
 }
 
+/// An ACL: version 2, then tag, permissions and id of the owner, user 7, the group, the mask and others.
+#[rustfmt::skip]
+const ACL: [u8; 44] = [
+    2, 0, 0, 0,
+    1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff,
+    2, 0, 4, 0, 7, 0, 0, 0,
+    4, 0, 4, 0, 0xff, 0xff, 0xff, 0xff,
+    16, 0, 4, 0, 0xff, 0xff, 0xff, 0xff,
+    32, 0, 4, 0, 0xff, 0xff, 0xff, 0xff,
+];
+
 fn xattrs(d: &dyn Device, top: &ObjectRef) -> Result {
     let o = ok!(make(d, top, b"xattrs", fid(7001), &Create::file(0o644)));
     let mut buf = [0; 64];
@@ -410,8 +421,10 @@ fn xattrs(d: &dyn Device, top: &ObjectRef) -> Result {
     ok!(plan.xattr(&o, 0));
     ok!(plan.xattr(&o, 0));
     ok!(plan.xattr(&o, 4));
+    ok!(plan.xattr(&o, ACL.len()));
     let mut run = ok!(plan.start());
     ok!(run.set_xattr(&o, c"user.long", &long));
+    ok!(run.set_xattr(&o, c"system.posix_acl_access", &ACL));
     ok!(run.set_xattr(&o, c"trusted.empty", &[]));
     ok!(run.del_xattr(&o, c"trusted.link"));
     fails!(run.del_xattr(&o, c"trusted.none"), ENODATA);
@@ -427,6 +440,7 @@ fn xattrs(d: &dyn Device, top: &ObjectRef) -> Result {
     check!(ok!(o.list_xattr(&mut list)) == n);
     let has = |name: &[u8]| list.split(|b| *b == 0).any(|n| n == name);
     check!(has(b"user.long") && has(b"trusted.empty") && has(b"trusted.lma"));
+    check!(has(b"system.posix_acl_access") && !has(b"system.posix_acl_default"));
     check!(!has(b"trusted.link"));
     Ok(())
 }
