@@ -222,6 +222,15 @@ impl Call {
         }
     }
 
+    /// Whether the outcome is there; it is waited for so long at the most.
+    pub fn is_over(&self, limit: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.outcome.is_none() && !limit.is_zero() {
+            inner = self.done.wait_timeout(inner, limit).0;
+        }
+        inner.outcome.is_some()
+    }
+
     /// Whether replies at offset zero are early ones.
     pub(crate) fn expects_early(&self) -> bool {
         self.inner.lock().at_support

@@ -7,7 +7,7 @@ mod readdir;
 mod reint;
 mod xattr;
 
-pub use intent::{Found, Handle, Looked, OpenWish, Opened};
+pub use intent::{Found, Handle, LookUp, Looked, OpenWish, Opened};
 pub use readdir::DirEntry;
 pub use reint::{NewNode, SetAttr};
 

@@ -120,6 +120,13 @@ pub struct Begun {
     call: Arc<Call>,
 }
 
+impl Begun {
+    /// Whether the answer is there; it is waited for so long at the most.
+    pub fn is_answered(&self, limit: Duration) -> bool {
+        self.call.is_over(limit)
+    }
+}
+
 /// Asked now and then while a lock is waited for: whether to give up.
 pub type Enough<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 

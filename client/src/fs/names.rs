@@ -6,7 +6,7 @@ use super::inode::{Inode, Known};
 use super::striped::Striped;
 use crate::attr::{Attr, S_IFMT, S_IFREG};
 use crate::cred::Cred;
-use crate::mdc::{Found, Looked, NewNode, OpenWish};
+use crate::mdc::{Found, LookUp, Looked, NewNode, OpenWish};
 use crate::mount::Mount;
 use kapi::prelude::*;
 use std::sync::Arc as StdArc;
@@ -86,24 +86,30 @@ impl Mount {
     pub fn lookup_many(&self, parent: Fid, names: &[&[u8]], cred: &Cred) -> Vec<Option<Known>> {
         let dir = self.inodes.get(parent);
         let at = (parent, dir.group());
-        let asked: Vec<_> = names
-            .iter()
-            .map(|n| match self.cached(&dir, n) {
-                Some(k) => Ok(k),
-                None => Err(self.mdc.begin_look_up(at, n, Fid::ZERO, cred)),
-            })
-            .collect();
-        let known = asked.into_iter().zip(names).map(|(a, name)| match a {
-            Ok(k) => Some(k),
-            Err(asked) => match asked.and_then(|a| self.mdc.end_look_up(a)) {
-                Ok(Looked::Found(f)) => {
-                    let found = self.remember(&f, Some((&dir, *name)));
-                    found.ok().map(|(_, k)| k)
-                }
-                Ok(Looked::Absent) | Err(_) => None,
-            },
-        });
-        self.complete_many(known.collect())
+        let mut known: Vec<_> = names.iter().map(|n| self.cached(&dir, n)).collect();
+        let (mut asked, mut asked_for) = (Vec::new(), Vec::new());
+        for (i, name) in names.iter().enumerate() {
+            if known.get(i).is_some_and(Option::is_some) {
+                continue;
+            }
+            if let Ok(l) = self.mdc.begin_look_up(at, name, Fid::ZERO, cred) {
+                asked.push(l);
+                asked_for.push(i);
+            }
+        }
+        // As they are answered: each may bring a lock that somebody wants back who has what another
+        // one waits for.
+        while let Some(first) = LookUp::first_answered(&asked) {
+            let (l, i) = (asked.remove(first), asked_for.remove(first));
+            let (Some(k), Some(name)) = (known.get_mut(i), names.get(i)) else {
+                continue;
+            };
+            if let Ok(Looked::Found(f)) = self.mdc.end_look_up(l) {
+                let found = self.remember(&f, Some((&dir, *name)));
+                *k = found.ok().map(|(_, k)| k);
+            }
+        }
+        self.complete_many(known)
     }
 
     /// What a name stands for, if locks protect that and the attributes.

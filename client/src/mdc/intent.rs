@@ -77,6 +77,22 @@ pub struct LookUp<'a> {
     begun: Begun,
 }
 
+impl LookUp<'_> {
+    /// The first one that is answered.
+    pub fn first_answered(all: &[LookUp<'_>]) -> Option<usize> {
+        /// How long one of them is waited for before the others are looked at.
+        const TURN: Duration = Duration::from_millis(2);
+        let oldest = all.first()?;
+        loop {
+            let at = all.iter().position(|l| l.begun.is_answered(Duration::ZERO));
+            if at.is_some() {
+                return at;
+            }
+            oldest.begun.is_answered(TURN);
+        }
+    }
+}
+
 /// A handle of an open file at the MDT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Handle(pub u64);
