@@ -325,7 +325,8 @@ impl Mdd {
         })
     }
 
-    /// Takes over what a close tells: times that are later, and the lazy size of a regular file.
+    /// Takes over what a close tells: times that are later, and the lazy size of a regular file. Somebody
+    /// may have set the modification time since the data were written: then the change time is no later.
     /// Whether there was something, and `run` was called.
     ///
     /// # Errors
@@ -338,10 +339,11 @@ impl Mdd {
     ) -> Result<bool> {
         let a = o.attr()?;
         let later = |t: Option<i64>, old: Time| t.map(Time::secs).filter(|t| *t > old);
+        let newest = told.ctime.is_none_or(|t| Time::secs(t) > a.ctime);
         let read_at = Time::secs(a.atime.sec.saturating_add(ATIME_DIFF));
         let set = SetAttr {
             atime: later(told.atime, read_at),
-            mtime: later(told.mtime, a.mtime),
+            mtime: later(told.mtime, a.mtime).filter(|_| newest),
             ctime: later(told.ctime, a.ctime),
             ..SetAttr::default()
         };

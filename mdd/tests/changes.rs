@@ -348,6 +348,13 @@ fn what_a_close_tells() {
     let b = w.attr(&f);
     assert_eq!(b.mtime.sec, a.ctime.sec + 30);
     assert_eq!(b.version, version);
+    // The modification time was set since the data were written.
+    let before = CloseAttr {
+        mtime: Some(b.mtime.sec + 1),
+        ctime: Some(b.ctime.sec),
+        ..CloseAttr::default()
+    };
+    assert!(!w.mdd.close_attr(&mut w.run, &f, &before).unwrap());
     assert!(close(&mut w, a.ctime.sec + 100));
     assert_eq!(w.attr(&f).atime.sec, a.ctime.sec + 100);
 }
