@@ -186,7 +186,15 @@ impl Mount {
         if !attr.is_file() {
             return Ok(attr);
         }
-        let Some(s) = before else { return Ok(attr) };
+        let Some(s) = before else {
+            // It has no objects, or they are not known yet.
+            let k = Known {
+                attr,
+                attr_locked: false,
+                name_locked: false,
+            };
+            return self.complete(k).map(|k| k.attr);
+        };
         if c.uid.is_some() || c.gid.is_some() {
             s.set_owner(attr.uid, attr.gid);
         }

@@ -6,6 +6,7 @@ use crate::attr::Attr;
 use crate::layout::{Layout, Piece};
 use crate::osc::{Ask, Asked, Object, ObjectAttr, Ost};
 use kapi::prelude::*;
+use ldlm::client::Held;
 use ldlm::core::Mode;
 use std::collections::BTreeMap;
 use std::sync::Arc as StdArc;
@@ -301,16 +302,19 @@ impl Striped {
         Ok(())
     }
 
+    /// Locks of all there is and will be, for writing.
+    fn lock_all(&self) -> Result<Vec<Held>> {
+        // In the order of the stripes: who else wants all of them waits at the first one.
+        let all = self.objects.iter();
+        all.map(|o| o.lock(Mode::Pw, 0, u64::MAX)).collect()
+    }
+
     /// Writes `data` where the file ends; where that was.
     ///
     /// # Errors
     /// As [`Striped::write`].
     pub fn append(&self, data: &[u8]) -> Result<u64> {
-        // All objects, in the order of the stripes: who else appends waits at the first one.
-        let mut locks = Vec::with_capacity(self.objects.len());
-        for o in &self.objects {
-            locks.push(o.lock(Mode::Pw, 0, u64::MAX)?);
-        }
+        let locks = self.lock_all()?;
         let off = self.known().size;
         let mut rest = data;
         for p in self.layout.pieces(off, data.len() as u64) {
@@ -338,6 +342,9 @@ impl Striped {
     /// # Errors
     /// Those of the OSTs.
     pub fn set_times(&self, atime: Option<i64>, mtime: Option<i64>, ctime: i64) -> Result {
+        // What others have written and not sent has newer times, and must not arrive later.
+        let past = [atime, mtime].iter().flatten().any(|t| *t < ctime);
+        let _locks = past.then(|| self.lock_all()).transpose()?;
         let to_tell = |o: &&StdArc<Object>| o.note_times(atime, mtime, ctime);
         let rest: Vec<_> = self.objects.iter().filter(to_tell).collect();
         each(&rest, |_, o| o.set_times(atime, mtime, ctime))?;

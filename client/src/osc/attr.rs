@@ -64,13 +64,12 @@ impl Object {
             let mut s = guard(&self.state);
             Self::touch(&mut s);
             let mut o = self.obdo(&s);
-            o.o_mtime.set(s.attr.mtime);
-            o.o_ctime.set(s.attr.ctime);
+            Self::tell_times(&mut s, &mut o);
             o
         };
         o.o_size.set(size);
         o.o_blocks.set(u64::MAX);
-        o.add_valid(ObdMd::FLSIZE | ObdMd::FLBLOCKS | ObdMd::FLMTIME | ObdMd::FLCTIME);
+        o.add_valid(ObdMd::FLSIZE | ObdMd::FLBLOCKS);
         if let Some(c) = self.write_cookie(size, u64::MAX) {
             o.o_handle.set(c);
             o.add_valid(ObdMd::FLHANDLE);
@@ -103,8 +102,8 @@ impl Object {
         if known && !dirty && older(mtime, s.attr.mtime) && older(atime, s.attr.atime) {
             return false;
         }
-        // What is to be written brings the times along.
-        let told_later = dirty && older(atime, s.attr.atime);
+        // What is to be written brings the times along; until then the server may not say a newer one.
+        let told_later = dirty && older(mtime, s.told) && older(atime, s.attr.atime);
         s.attr.ctime = ctime;
         s.attr.mtime = mtime.unwrap_or(s.attr.mtime);
         s.attr.atime = atime.unwrap_or(s.attr.atime);

@@ -54,6 +54,8 @@ pub struct ObjectAttr {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) attr: ObjectAttr,
+    /// The modification time that the server has, or a later one.
+    pub(super) told: i64,
     pub(super) windows: BTreeMap<u64, Window>,
     /// Locks held: handle, mode and range.
     pub(super) locks: Vec<(u64, Mode, Extent)>,
@@ -192,10 +194,11 @@ impl Object {
         self.is_dirty() || guard(&self.state).error.is_some()
     }
 
-    /// The present value block.
+    /// The present value block, for the server.
     pub(super) fn value_block(&self, out: &mut [u8; 64]) -> usize {
-        let s = guard(&self.state);
+        let mut s = guard(&self.state);
         let a = s.attr;
+        s.told = s.told.max(a.mtime);
         // Data that are not on disk yet count as a block, so that the file does not look empty.
         let dirty = s.windows.values().any(|w| !w.dirty.is_empty());
         let lvb = OstLvb {
@@ -225,8 +228,10 @@ impl Object {
             atime: lvb.lvb_atime.get(),
             ctime: lvb.lvb_ctime.get(),
         };
+        s.told = s.told.max(new.mtime);
         let busy = s.writing > 0 || s.windows.values().any(|w| !w.dirty.is_empty());
         if alone && !busy {
+            s.told = new.mtime;
             s.attr = new;
             return;
         }
@@ -340,7 +345,15 @@ impl Object {
         s.aging = false;
     }
 
-    /// Times that were set explicitly.
+    /// The times, for a request that brings them to the server.
+    pub(super) fn tell_times(s: &mut State, o: &mut Obdo) {
+        s.told = s.told.max(s.attr.mtime);
+        o.o_mtime.set(s.attr.mtime);
+        o.o_ctime.set(s.attr.ctime);
+        o.add_valid(ObdMd::FLMTIME | ObdMd::FLCTIME);
+    }
+
+    /// Something was written just now.
     pub(super) fn touch(s: &mut State) {
         let t = now();
         s.attr.mtime = t;

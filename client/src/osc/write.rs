@@ -382,13 +382,12 @@ impl Object {
         let end = b.runs.last().map_or(0, |r| r.0 + u64::from(r.1));
         let cookie = self.write_cookie(b.runs.first().map_or(0, |r| r.0), end);
         let mut o = {
-            let s = guard(&self.state);
+            let mut s = guard(&self.state);
             let mut o = self.obdo(&s);
-            o.o_mtime.set(s.attr.mtime);
-            o.o_ctime.set(s.attr.ctime);
+            Self::tell_times(&mut s, &mut o);
             o
         };
-        o.add_valid(ObdMd::FLMTIME | ObdMd::FLCTIME | ObdMd::FLBLOCKS | ObdMd::FLGRANT);
+        o.add_valid(ObdMd::FLBLOCKS | ObdMd::FLGRANT);
         if let Some(c) = cookie {
             o.o_handle.set(c);
             o.add_valid(ObdMd::FLHANDLE);
