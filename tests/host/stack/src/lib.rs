@@ -6,11 +6,13 @@
 //! programs run beside each other. Whatever cannot be set up is a panic.
 
 mod client;
+mod cluster;
 mod mounted;
 mod raw;
 mod watch;
 
 pub use client::TestClient;
+pub use cluster::{Cluster, RW, STRIPE};
 pub use mounted::{Mounted, Place};
 pub use raw::{RawMessage, RawPeer};
 pub use watch::{beside, own_memory, own_threads};

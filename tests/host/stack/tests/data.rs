@@ -2,113 +2,17 @@
 
 //! Data of files of one and of two stripes, of two clients with a cache each.
 
-use kapi::prelude::{KVec, EBADF, ENXIO, GFP_KERNEL};
+use kapi::prelude::{EBADF, ENXIO};
 use lustre_client::cred::Cred;
 use lustre_client::fs::{Change, File, OpenHow};
 use lustre_client::mount::MountOptions;
-use mdt::Mdt;
-use ofd::Ofd;
 use proptest::prelude::*;
-use stack::{Mounted, ServerNode};
+use stack::{Cluster, Mounted, RW};
 use wire::fid::Fid;
-use wire::lov::{LovPattern, PlainSpec};
 
-struct World {
-    mds: ServerNode,
-    mdt: kapi::sync::Arc<Mdt>,
-    oss: ServerNode,
-    osts: Vec<kapi::sync::Arc<Ofd>>,
-    a: Mounted,
-    b: Mounted,
-    root: Fid,
-}
-
-const RW: OpenHow = OpenHow {
-    read: true,
-    write: true,
-    append: false,
-    excl: false,
-    trunc: false,
-    sync: false,
-    exec: false,
-};
-
-impl World {
-    fn new() -> World {
-        Self::with(MountOptions::default())
-    }
-
-    fn with(options: MountOptions) -> World {
-        let (mds, oss) = (ServerNode::start(), ServerNode::start());
-        let at = [(0, oss.nid), (1, oss.nid)];
-        let mdt = mds.mdt(osd_memory::device());
-        let mut osts = Vec::new();
-        for (index, nid) in &at {
-            let store = osd_memory::MemoryDevice::with(osd_memory::Config {
-                ost: true,
-                ..osd_memory::Config::default()
-            });
-            osts.push(oss.ost(store, *index as u16, &mds.fsname, &mdt));
-            let mut nids = KVec::new();
-            nids.push(*nid, GFP_KERNEL).unwrap();
-            mdt.add_ost(*index, nids).unwrap();
-        }
-        let a = Mounted::new(&mds, &at, options.clone());
-        let b = Mounted::new(&mds, &at, options);
-        let root = a.fs.root();
-        World {
-            mds,
-            mdt,
-            oss,
-            osts,
-            a,
-            b,
-            root,
-        }
-    }
-
-    /// A file with so many stripes of 64 KiB, made by the first client.
-    fn file(&self, name: &str, stripes: u16) -> Fid {
-        let r = Cred::root();
-        let made = self.a.fs.make(
-            self.root,
-            name.as_bytes(),
-            &lustre_client::fs::Make {
-                mode: 0o100644,
-                rdev: 0,
-                umask: 0o022,
-                target: &[],
-            },
-            &r,
-        );
-        let fid = made.unwrap().attr.fid;
-        let spec = PlainSpec {
-            pattern: LovPattern::RAID0,
-            fid: Fid::ZERO,
-            stripe_size: 65536,
-            stripe_count: stripes,
-            layout_gen: 0xffff,
-            pool: None,
-        };
-        let mut ea = vec![0; spec.size(0)];
-        spec.write(&[], &mut ea).unwrap();
-        self.a
-            .fs
-            .set_xattr(fid, b"lustre.lov", Some(&ea), 0, &r)
-            .unwrap();
-        fid
-    }
-
-    fn stop(self) {
-        self.a.stop();
-        self.b.stop();
-        self.mdt.stop();
-        self.mds.stop();
-        for o in &self.osts {
-            o.stop(&self.oss.server);
-        }
-        self.oss.stop();
-    }
+/// A file system with two clients.
+fn world() -> Cluster {
+    Cluster::new(2, &MountOptions::default())
 }
 
 fn open(c: &Mounted, fid: Fid) -> File {
@@ -134,55 +38,57 @@ fn pattern(seed: u8, n: usize) -> Vec<u8> {
 
 #[test]
 fn written_here_read_there() {
-    let w = World::new();
+    let w = world();
+    let (a, b) = w.two();
     for stripes in [1, 2] {
         let fid = w.file(&format!("f{stripes}"), stripes);
-        let (fa, fb) = (open(&w.a, fid), open(&w.b, fid));
-        assert_eq!(size(&w.b, fid), 0);
+        let (fa, fb) = (open(a, fid), open(b, fid));
+        assert_eq!(size(b, fid), 0);
         let data = pattern(stripes as u8, 300_000);
-        w.a.fs.write(&fa, 0, &data).unwrap();
+        a.fs.write(&fa, 0, &data).unwrap();
         // Nothing has been written back yet, but the other sees it.
-        assert_eq!(size(&w.b, fid), 300_000);
-        assert_eq!(w.b.fs.read(&fb, 0, 400_000).unwrap(), data);
-        assert_eq!(w.b.fs.read(&fb, 299_999, 10).unwrap(), &data[299_999..]);
-        assert_eq!(w.b.fs.read(&fb, 300_000, 10).unwrap(), b"");
+        assert_eq!(size(b, fid), 300_000);
+        assert_eq!(b.fs.read(&fb, 0, 400_000).unwrap(), data);
+        assert_eq!(b.fs.read(&fb, 299_999, 10).unwrap(), &data[299_999..]);
+        assert_eq!(b.fs.read(&fb, 300_000, 10).unwrap(), b"");
         // And back.
-        w.b.fs.write(&fb, 100_000, b"from b").unwrap();
-        assert_eq!(w.a.fs.read(&fa, 99_999, 8).unwrap()[1..7], *b"from b");
+        b.fs.write(&fb, 100_000, b"from b").unwrap();
+        assert_eq!(a.fs.read(&fa, 99_999, 8).unwrap()[1..7], *b"from b");
         // A hole.
-        w.a.fs.write(&fa, 1_000_000, b"end").unwrap();
-        let got = w.b.fs.read(&fb, 299_990, 1 << 20).unwrap();
+        a.fs.write(&fa, 1_000_000, b"end").unwrap();
+        let got = b.fs.read(&fb, 299_990, 1 << 20).unwrap();
         assert_eq!(got.len(), 1_000_003 - 299_990);
         assert!(got[10..got.len() - 3].iter().all(|b| *b == 0));
-        truncate(&w.b, fid, 150_000);
-        assert_eq!((size(&w.a, fid), size(&w.b, fid)), (150_000, 150_000));
-        assert_eq!(w.a.fs.read(&fa, 140_000, 20_000).unwrap().len(), 10_000);
-        truncate(&w.a, fid, 200_000);
-        let got = w.b.fs.read(&fb, 149_000, 100_000).unwrap();
+        truncate(b, fid, 150_000);
+        assert_eq!((size(a, fid), size(b, fid)), (150_000, 150_000));
+        assert_eq!(a.fs.read(&fa, 140_000, 20_000).unwrap().len(), 10_000);
+        truncate(a, fid, 200_000);
+        let got = b.fs.read(&fb, 149_000, 100_000).unwrap();
         assert_eq!(got.len(), 51_000);
         assert!(got[1000..].iter().all(|b| *b == 0));
-        w.a.fs.close(&fa);
-        w.b.fs.close(&fb);
+        a.fs.close(&fa);
+        b.fs.close(&fb);
     }
     w.stop();
 }
 
 #[test]
 fn large_and_cold() {
-    let w = World::new();
+    let w = world();
+    let (a, b) = w.two();
     let r = Cred::root();
     for (i, stripes) in [1, 2].into_iter().enumerate() {
         let name = format!("large{i}");
         let fid = w.file(&name, stripes);
-        let f = open(&w.a, fid);
+        let f = open(a, fid);
         let data = pattern(9, 1 << 20);
         for n in 0..20_u64 {
-            w.a.fs.write(&f, n << 20, &data).unwrap();
+            a.fs.write(&f, n << 20, &data).unwrap();
         }
-        w.a.fs.fsync(fid, false, &r).unwrap();
-        w.a.fs.close(&f);
-        w.a.fs.drop_caches();
-        for c in [&w.a, &w.b] {
+        a.fs.fsync(fid, false, &r).unwrap();
+        a.fs.close(&f);
+        a.fs.drop_caches();
+        for c in [a, b] {
             let f = open(c, fid);
             for n in 0..20_u64 {
                 assert!(c.fs.read(&f, n << 20, 1 << 20).unwrap() == data, "{n}");
@@ -190,9 +96,9 @@ fn large_and_cold() {
             assert_eq!(c.fs.read(&f, 20 << 20, 1).unwrap(), b"");
             c.fs.close(&f);
         }
-        let blocks = w.a.fs.stat(fid, &r).unwrap().attr.blocks;
+        let blocks = a.fs.stat(fid, &r).unwrap().attr.blocks;
         assert!(blocks >= 40 << 10, "{blocks}");
-        w.b.fs.remove(w.root, name.as_bytes(), false, &r).unwrap();
+        b.fs.remove(w.root, name.as_bytes(), false, &r).unwrap();
     }
     w.stop();
 }
@@ -201,94 +107,106 @@ fn large_and_cold() {
 #[test]
 fn many_pieces() {
     const WINDOWS: usize = 12;
-    let w = World::new();
+    let w = world();
+    let a = &w.clients[0];
     let fid = w.file("pieces", 1);
-    let f = open(&w.a, fid);
+    let f = open(a, fid);
     let data = pattern(5, WINDOWS << 20);
-    w.a.fs.write(&f, 0, &data).unwrap();
-    w.a.fs.fsync(fid, false, &Cred::root()).unwrap();
-    w.a.fs.drop_caches();
+    a.fs.write(&f, 0, &data).unwrap();
+    a.fs.fsync(fid, false, &Cred::root()).unwrap();
+    a.fs.drop_caches();
     for n in 0..WINDOWS {
         let at = (n << 20) + 300_000;
-        assert_eq!(w.a.fs.read(&f, at as u64, 1).unwrap(), data[at..=at]);
+        assert_eq!(a.fs.read(&f, at as u64, 1).unwrap(), data[at..=at]);
     }
-    assert!(w.a.fs.read(&f, 0, data.len()).unwrap() == data);
-    w.a.fs.close(&f);
+    assert!(a.fs.read(&f, 0, data.len()).unwrap() == data);
+    a.fs.close(&f);
     w.stop();
 }
 
+/// Who sets times of a file that others have written to, or asks for attributes of one that it knows
+/// nothing of.
 #[test]
-fn appends_of_two() {
-    let w = World::new();
-    let fid = w.file("log", 2);
-    let how = OpenHow { append: true, ..RW };
-    std::thread::scope(|s| {
-        for (i, c) in [&w.a, &w.b].into_iter().enumerate() {
-            for t in 0..2 {
-                s.spawn(move || {
-                    let f = c.fs.open(fid, how, &Cred::root()).unwrap();
-                    for n in 0..25 {
-                        let line = format!("{i}{t}{n:05}{}\n", "x".repeat(2000));
-                        c.fs.write(&f, 0, line.as_bytes()).unwrap();
-                    }
-                    c.fs.close(&f);
-                });
-            }
+fn set_by_others() {
+    let w = world();
+    let (a, b) = w.two();
+    let r = Cred::root();
+    for stripes in [1, 2] {
+        let fid = w.file(&format!("f{stripes}"), stripes);
+        let f = open(a, fid);
+        a.fs.write(&f, 0, &pattern(1, 200_000)).unwrap();
+        let mode = Change {
+            mode: Some(0o600),
+            ..Change::default()
+        };
+        assert_eq!(b.fs.setattr(fid, &mode, &r).unwrap().size, 200_000);
+        let past = Change {
+            mtime: Some(Some(1_000_000)),
+            ..Change::default()
+        };
+        b.fs.setattr(fid, &past, &r).unwrap();
+        a.fs.close(&f);
+        for c in [a, b] {
+            c.fs.sync_all().unwrap();
+            assert_eq!(c.fs.stat(fid, &r).unwrap().attr.mtime, 1_000_000);
         }
-    });
-    assert_eq!(size(&w.a, fid), 100 * 2008);
-    let f = open(&w.b, fid);
-    let all = w.b.fs.read(&f, 0, 1 << 20).unwrap();
-    let text = String::from_utf8(all).unwrap();
-    let mut lines: Vec<&str> = text.lines().map(|l| &l[..7]).collect();
-    lines.sort_unstable();
-    lines.dedup();
-    assert_eq!(lines.len(), 100);
-    w.b.fs.close(&f);
+        // One's own data, of which another has heard.
+        let f = open(a, fid);
+        a.fs.write(&f, 7, b"x").unwrap();
+        assert!(b.fs.stat(fid, &r).unwrap().attr.mtime > 1_000_000);
+        a.fs.setattr(fid, &past, &r).unwrap();
+        assert_eq!(b.fs.stat(fid, &r).unwrap().attr.mtime, 1_000_000);
+        a.fs.close(&f);
+    }
     w.stop();
 }
 
 #[test]
 fn times_and_odds() {
-    let w = World::new();
+    let w = world();
+    let (a, b) = w.two();
     let r = Cred::root();
     let fid = w.file("f", 2);
-    let f = open(&w.a, fid);
-    w.a.fs.write(&f, 0, &pattern(1, 100_000)).unwrap();
+    let f = open(a, fid);
+    a.fs.write(&f, 0, &pattern(1, 100_000)).unwrap();
     let change = Change {
         mtime: Some(Some(1_000_000)),
         ..Change::default()
     };
-    w.a.fs.setattr(fid, &change, &r).unwrap();
+    a.fs.setattr(fid, &change, &r).unwrap();
     let mtime = |c: &Mounted| c.fs.stat(fid, &r).unwrap().attr.mtime;
-    assert_eq!((mtime(&w.a), mtime(&w.b)), (1_000_000, 1_000_000));
-    w.a.fs.fsync(fid, false, &r).unwrap();
-    assert_eq!((mtime(&w.a), mtime(&w.b)), (1_000_000, 1_000_000));
-    w.b.fs.write(&open(&w.b, fid), 5, b"x").unwrap();
-    assert!(mtime(&w.a) > 1_000_000);
-    w.a.fs.sync_all().unwrap();
+    assert_eq!((mtime(a), mtime(b)), (1_000_000, 1_000_000));
+    a.fs.fsync(fid, false, &r).unwrap();
+    assert_eq!((mtime(a), mtime(b)), (1_000_000, 1_000_000));
+    b.fs.write(&open(b, fid), 5, b"x").unwrap();
+    assert!(mtime(a) > 1_000_000);
+    a.fs.sync_all().unwrap();
     let read_only = OpenHow { write: false, ..RW };
-    let ro = w.a.fs.open(fid, read_only, &r).unwrap();
-    assert_eq!(w.a.fs.write(&ro, 0, b"x"), Err(EBADF));
-    assert_eq!(w.a.fs.seek(&f, 200_000, false), Err(ENXIO));
-    let s = w.a.fs.statfs().unwrap();
+    let ro = a.fs.open(fid, read_only, &r).unwrap();
+    assert_eq!(a.fs.write(&ro, 0, b"x"), Err(EBADF));
+    assert_eq!(a.fs.seek(&f, 200_000, false), Err(ENXIO));
+    let s = a.fs.statfs().unwrap();
     assert!(s.blocks > 0 && s.bfree <= s.blocks && s.files > 0);
-    assert_eq!(w.a.fs.target_stats().len(), 3);
+    assert_eq!(a.fs.target_stats().len(), 3);
     w.stop();
 }
 
 #[test]
 fn without_checksums() {
-    let w = World::with(MountOptions {
-        checksums: false,
-        ..MountOptions::default()
-    });
+    let w = Cluster::new(
+        2,
+        &MountOptions {
+            checksums: false,
+            ..MountOptions::default()
+        },
+    );
+    let a = &w.clients[0];
     let fid = w.file("f", 2);
-    let f = open(&w.a, fid);
+    let f = open(a, fid);
     let data = pattern(3, 500_000);
-    w.a.fs.write(&f, 7, &data).unwrap();
-    w.a.fs.drop_caches();
-    assert!(w.a.fs.read(&f, 7, 500_000).unwrap() == data);
+    a.fs.write(&f, 7, &data).unwrap();
+    a.fs.drop_caches();
+    assert!(a.fs.read(&f, 7, 500_000).unwrap() == data);
     w.stop();
 }
 
@@ -359,7 +277,8 @@ fn run(c: &Mounted, fid: Fid, files: &(File, File), m: &mut Vec<u8>, s: &Step) {
 #[test]
 fn random_steps() {
     use proptest::test_runner::{Config, TestRunner};
-    let w = World::new();
+    let w = world();
+    let (a, b) = w.two();
     let count = std::cell::Cell::new(0_u16);
     let mut runner = TestRunner::new(Config {
         cases: 10,
@@ -373,17 +292,17 @@ fn random_steps() {
             count.set(count.get() + 1);
             let count = count.get();
             let fid = w.file(&format!("r{count}"), 1 + count % 2);
-            let files = [&w.a, &w.b].map(|c| {
+            let files = [a, b].map(|c| {
                 let append = c.fs.open(fid, how, &Cred::root()).unwrap();
                 (open(c, fid), append)
             });
             let mut m = Vec::new();
             for (first, s) in &steps {
                 let i = usize::from(*first);
-                let c = [&w.a, &w.b][i];
+                let c = [a, b][i];
                 run(c, fid, &files[i], &mut m, s);
             }
-            for (c, f) in [&w.a, &w.b].into_iter().zip(&files) {
+            for (c, f) in [a, b].into_iter().zip(&files) {
                 c.fs.close(&f.0);
                 c.fs.close(&f.1);
             }

@@ -6,7 +6,7 @@ use kapi::prelude::{KVec, ENOTCONN, GFP_KERNEL};
 use ldlm::client::{ClientState, Want};
 use ldlm::core::Mode;
 use lustre_client::cred::Cred;
-use lustre_client::fs::{Make, OpenHow};
+use lustre_client::fs::Make;
 use lustre_client::mdc;
 use lustre_client::mount::MountOptions;
 use lustre_client::target::Enqueue;
@@ -14,20 +14,10 @@ use mdt::Mdt;
 use ofd::Ofd;
 use osd_memory::{Config, MemoryDevice};
 use ptlrpc::call::CallOptions;
-use stack::{Mounted, ServerNode, TestClient};
+use stack::{Mounted, ServerNode, TestClient, RW};
 use std::time::{Duration, Instant};
 use wire::fid::Fid;
 use wire::obdo::ObdMd;
-
-const RW: OpenHow = OpenHow {
-    read: true,
-    write: true,
-    append: false,
-    excl: false,
-    trunc: false,
-    sync: false,
-    exec: false,
-};
 
 fn ost_store() -> kapi::sync::Arc<MemoryDevice> {
     MemoryDevice::with(Config {
