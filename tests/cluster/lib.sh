@@ -128,6 +128,22 @@ same() {
 	return 1
 }
 
+# Of every target, its name, used KiB and used inodes: used NODE
+used() {
+	paste <(on "$1" lfs df "$MNT" | awk '/\[(MDT|OST):/ { print $1, $3 }') \
+		<(on "$1" lfs df -i "$MNT" | awk '/\[(MDT|OST):/ { print $3 }')
+}
+
+# Does a node see as little used as in FILE, what `used` said then? Objects follow their files after a while. What may
+# stay: objects that are made ahead and the directories that hold them, the change logs between the servers.
+# Says how much more there is: is_given_back NODE FILE
+is_given_back() {
+	paste "$2" <(used "$1") | awk '
+		{ space = $5 - $2; inodes = $6 - $3; print $1 ": " space " KiB and " inodes " inodes more than before" }
+		space > 8192 || inodes > 2048 { bad = 1 }
+		END { exit bad }'
+}
+
 # The kernels of all nodes have nothing to complain about.
 no_splats() {
 	local dir
