@@ -3,7 +3,7 @@
 //! Attributes, xattrs and file locks.
 
 use super::{content, file_lock, Run};
-use crate::model::{same, Kind, LOCKED};
+use crate::model::{same, Id, Kind, LOCKED};
 use kapi::prelude::{EEXIST, ENODATA};
 use lustre_client::attr::now;
 use lustre_client::cred::Cred;
@@ -48,15 +48,26 @@ impl Run<'_> {
         self.after(id);
     }
 
+    /// An xattr as a client sees it.
+    fn check_xattr(&mut self, c: usize, id: Id, name: &str) {
+        self.tell(c, format!("{name} of {id}"));
+        let fs = &self.clients[c].fs;
+        let got = fs.get_xattr(self.fid(id), name.as_bytes(), &Cred::root());
+        let want = self.model.get(id).xattrs.get(name);
+        assert_eq!(got, want.cloned().ok_or(ENODATA), "the xattr");
+    }
+
     pub(super) fn xattr(&mut self, c: usize) {
         let Some(id) = self.any(|n| !matches!(n.kind, Kind::Symlink(_))) else {
             return;
         };
+        let name = self.rng.pick(&XATTRS);
+        let other = self.client();
+        self.check_xattr(other, id, name);
         let (fs, root) = (&self.clients[c].fs, Cred::root());
         let fid = self.fid(id);
-        let name = self.rng.pick(&XATTRS);
-        match self.rng.below(5) {
-            0 => {
+        match self.rng.below(4) {
+            0 | 1 => {
                 let len = 1 + self.rng.below(40);
                 let value = content(&mut self.rng, len);
                 let how = self.rng.below(3) as u32;
@@ -70,13 +81,13 @@ impl Run<'_> {
                 };
                 same(&got, &want);
             }
-            1 => {
+            2 => {
                 self.tell(c, format!("removal of {name} of {id}"));
                 let got = fs.set_xattr(fid, name.as_bytes(), None, 0, &root);
                 let all = &mut self.model.get_mut(id).xattrs;
                 same(&got, &all.remove(name).ok_or(ENODATA));
             }
-            2 => {
+            _ => {
                 self.tell(c, format!("list of xattrs of {id}"));
                 let list = String::from_utf8(fs.list_xattrs(fid, &root).unwrap()).unwrap();
                 let mut got: Vec<&str> = list.split_terminator('\0').collect();
@@ -85,13 +96,8 @@ impl Run<'_> {
                 let want: Vec<_> = self.model.get(id).xattrs.keys().collect();
                 assert_eq!(got, want, "the names of xattrs");
             }
-            _ => {
-                self.tell(c, format!("{name} of {id}"));
-                let got = fs.get_xattr(fid, name.as_bytes(), &root);
-                let want = self.model.get(id).xattrs.get(name);
-                assert_eq!(got, want.cloned().ok_or(ENODATA), "the xattr");
-            }
         }
+        self.check_xattr(other, id, name);
     }
 
     pub(super) fn lock(&mut self, c: usize) {
