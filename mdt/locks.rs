@@ -101,6 +101,15 @@ pub(crate) fn lock_number(
     ns.lock_name(&resource(dir), number, write, ibits::UPDATE, options)
 }
 
+/// Locks another name to change it, of a directory in which the caller has locked one to change it.
+///
+/// # Errors
+/// As [`lock`].
+pub(crate) fn lock_other_number(ns: &Arc<Namespace>, dir: &Fid, number: u32) -> Result<LocalLock> {
+    let options = LocalOptions::default();
+    ns.lock_other_name(&resource(dir), number, ibits::UPDATE, options)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,8 @@ impl Wish {
 /// The two names, locked. Fields are dropped from the last taken to the first.
 struct Names {
     _second: Option<NameLock>,
+    /// The second one, if it is in the same directory.
+    _other: Option<LocalLock>,
     _first: NameLock,
 }
 
@@ -130,11 +132,17 @@ impl Core {
         }
         let lock = |(fid, number): &(Fid, u32)| locks::lock_number(ns, fid, *number, true);
         let _first = lock(&first)?;
-        let _second = match first == second {
-            true => None,
-            false => Some(lock(&second)?),
-        };
-        Ok(Names { _second, _first })
+        let (mut _second, mut _other) = (None, None);
+        if w.between_dirs() {
+            _second = Some(lock(&second)?);
+        } else if first != second {
+            _other = Some(locks::lock_other_number(ns, &second.0, second.1)?);
+        }
+        Ok(Names {
+            _second,
+            _other,
+            _first,
+        })
     }
 
     fn lock_objects(

@@ -19,6 +19,12 @@ pub struct NameLock {
     pub dir: LocalLock,
 }
 
+/// The resource of a name with this hash.
+fn resource(dir: &ResId, hash: u32) -> ResId {
+    let [seq, oid, third, _] = dir.0;
+    ResId([seq, oid, third, u64::from(hash.max(1))])
+}
+
 impl Namespace {
     /// Locks the name with this hash in a directory, for a change (`write`) or for a lookup.
     /// `dir` is the directory's resource, `bits` are UPDATE as a rule.
@@ -41,10 +47,30 @@ impl Namespace {
             bits,
             ..Default::default()
         });
-        let [seq, oid, third, _] = dir.0;
-        let name = ResId([seq, oid, third, u64::from(hash.max(1))]);
-        let dir = self.lock_local(dir, weak, policy, options)?;
-        let name = self.lock_local(&name, strong, policy, options)?;
-        Ok(NameLock { name, dir })
+        let dir_lock = self.lock_local(dir, weak, policy, options)?;
+        let name = self.lock_local(&resource(dir, hash), strong, policy, options)?;
+        Ok(NameLock {
+            name,
+            dir: dir_lock,
+        })
+    }
+
+    /// Locks another name for a change, in a directory that the caller has locked for one already. The
+    /// directory is not locked again: that would wait behind whoever waits for the caller.
+    ///
+    /// # Errors
+    /// Those of [`Namespace::lock_local`].
+    pub fn lock_other_name(
+        self: &Arc<Self>,
+        dir: &ResId,
+        hash: u32,
+        bits: u64,
+        options: LocalOptions,
+    ) -> Result<LocalLock> {
+        let policy = Policy::Ibits(Ibits {
+            bits,
+            ..Default::default()
+        });
+        self.lock_local(&resource(dir, hash), Mode::Pw, policy, options)
     }
 }
