@@ -3,10 +3,10 @@
 //! Threads of several clients that want the same at the same time.
 
 use super::rng::{long, Rng};
-use kapi::prelude::{EEXIST, ENOENT};
+use kapi::prelude::{EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, ESTALE};
 use lustre_client::attr::S_IFDIR;
 use lustre_client::cred::Cred;
-use lustre_client::fs::{FileLock, LockKind, Make, OpenHow};
+use lustre_client::fs::{Change, FileLock, LockKind, Make, OpenHow};
 use lustre_client::mount::MountOptions;
 use lustre_client::{Error, Result};
 use stack::{Cluster, Mounted, RW};
@@ -338,6 +338,87 @@ fn lists_and_renames() {
                 }
             } else if let Err(e) = c.fs.rename((dir, a), (dir, b), &r) {
                 assert_eq!(e, ENOENT);
+            }
+        }
+    });
+    w.stop();
+}
+
+/// One of what programs do with names, at random; what others do at the same time may be in its way.
+fn anything(c: &Mounted, rng: &mut Rng, dirs: &[Fid]) -> Result<()> {
+    let r = Cred::root();
+    let names: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
+    let (dir, name) = (rng.pick(dirs), rng.pick(&names));
+    let child = |c: &Mounted| {
+        let k = c.fs.lookup(dir, name, &r)?.ok_or(ENOENT);
+        k.map(|k| k.attr.fid)
+    };
+    match rng.below(11) {
+        0 | 1 => {
+            let (f, _) = c.fs.create(dir, name, (0o600, 0), RW, &r)?;
+            let done = c.fs.write(&f, rng.below(100_000) as u64, b"some");
+            c.fs.close(&f);
+            done.map(drop)
+        }
+        2 | 3 => {
+            c.fs.rename((dir, name), (rng.pick(dirs), rng.pick(&names)), &r)
+        }
+        4 => c.fs.remove(dir, name, rng.once_in(3), &r),
+        5 => mkdir(c, dir, std::str::from_utf8(name).unwrap()).map(drop),
+        6 => {
+            c.fs.link(child(c)?, rng.pick(dirs), rng.pick(&names), &r)
+                .map(drop)
+        }
+        7 => {
+            let past = Some(Some(1_000_000 + rng.below(1000) as i64));
+            let changes = [
+                Change {
+                    size: Some(rng.below(100_000) as u64),
+                    ..Change::default()
+                },
+                Change {
+                    mode: Some(0o700),
+                    ..Change::default()
+                },
+                Change {
+                    mtime: past,
+                    atime: past,
+                    ..Change::default()
+                },
+            ];
+            c.fs.setattr(child(c)?, &rng.pick(&changes), &r).map(drop)
+        }
+        8 => c.fs.set_xattr(child(c)?, b"user.a", Some(name), 0, &r),
+        9 => {
+            c.fs.list_xattrs(child(c)?, &r)?;
+            c.fs.get_xattr(child(c)?, b"user.a", &r).map(drop)
+        }
+        _ => {
+            let d = c.fs.open_dir(dir, &r)?;
+            let all = c.fs.read_dir(&d, 0)?;
+            let all: Vec<&[u8]> = all.iter().map(|e| &e.name[..]).collect();
+            c.fs.lookup_many(dir, &all, &r);
+            Ok(())
+        }
+    }
+}
+
+/// Everything at once: only errors that come from what the others do, and nobody waits for ever.
+#[test]
+fn everything_at_once() {
+    const FINE: [Error; 9] = [
+        EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ENOTEMPTY, EPERM, ESTALE,
+    ];
+    let w = world();
+    let dirs: Vec<Fid> = (0..3)
+        .map(|i| mkdir(&w.clients[0], w.root, &format!("d{i}")).unwrap())
+        .collect();
+    let n = 400 * long() as usize;
+    all(&w, |t, c| {
+        let mut rng = Rng::new(t as u64);
+        for i in 0..n {
+            if let Err(e) = anything(c, &mut rng, &dirs) {
+                assert!(FINE.contains(&e), "{e:?} in step {i} of thread {t}");
             }
         }
     });
