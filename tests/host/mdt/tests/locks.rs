@@ -30,7 +30,10 @@ use zerocopy::IntoBytes;
 
 /// Takes a lock on a name's object, as a lookup does, and keeps it unused.
 fn hold(c: &TestClient, parent: Fid, name: &[u8]) -> (Fid, u64) {
-    let found = match c.mdc.look_up(parent, name, Fid::ZERO, &Cred::root()) {
+    let found = match c
+        .mdc
+        .look_up((parent, None), name, Fid::ZERO, &Cred::root())
+    {
         Ok(Looked::Found(f)) => f,
         _ => panic!("{name:?} is not there"),
     };

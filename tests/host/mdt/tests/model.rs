@@ -380,7 +380,7 @@ fn run(m: &mut Model, c: &TestClient, who: usize, s: &Step) {
         }
         Step::Look(d, n) => {
             let d = m.dir(d);
-            let got = match mdc.look_up(d, NAMES[n], Fid::ZERO, &cred).unwrap() {
+            let got = match mdc.look_up((d, None), NAMES[n], Fid::ZERO, &cred).unwrap() {
                 Looked::Found(f) => Some(f.attr.fid),
                 Looked::Absent => None,
             };
@@ -507,7 +507,8 @@ fn all_at_once() {
                             let _ = mdc.rename(old, new, (None, None), &cred);
                         }
                         _ => {
-                            if let Ok(Looked::Found(f)) = mdc.look_up(d, NAMES[n], Fid::ZERO, &cred)
+                            if let Ok(Looked::Found(f)) =
+                                mdc.look_up((d, None), NAMES[n], Fid::ZERO, &cred)
                             {
                                 let fid = f.attr.fid;
                                 drop(f);

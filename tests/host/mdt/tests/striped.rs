@@ -59,7 +59,7 @@ impl Striped {
             .w
             .c
             .mdc
-            .look_up(Fid::ROOT, name.as_bytes(), Fid::ZERO, &self.w.cred)
+            .look_up((Fid::ROOT, None), name.as_bytes(), Fid::ZERO, &self.w.cred)
         {
             Ok(Looked::Found(f)) => parse(&f.layout),
             _ => panic!("{name} is not there"),

@@ -211,7 +211,7 @@ fn a_lock_that_is_kept() {
     let other = TestClient::connect(&m.node);
     let cred = Cred::root();
     m.make_dir(&c, "kept");
-    let look = |c: &TestClient| match c.mdc.look_up(Fid::ROOT, b"kept", Fid::ZERO, &cred) {
+    let look = |c: &TestClient| match c.mdc.look_up((Fid::ROOT, None), b"kept", Fid::ZERO, &cred) {
         Ok(Looked::Found(f)) => f,
         _ => panic!("it is not there"),
     };

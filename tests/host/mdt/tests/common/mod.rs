@@ -91,7 +91,7 @@ impl World {
         match self
             .c
             .mdc
-            .look_up(parent, name.as_bytes(), Fid::ZERO, &self.cred)
+            .look_up((parent, None), name.as_bytes(), Fid::ZERO, &self.cred)
         {
             Ok(Looked::Found(f)) => Some(f.attr),
             Ok(Looked::Absent) => None,
