@@ -52,6 +52,8 @@ int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 
 	bool journalled = ext4_test_inode_flag(inode, EXT4_INODE_JOURNAL_DATA);
 	u32 bs = inode->i_sb->s_blocksize, len, skip;
 	loff_t pos = block << inode->i_blkbits;
+	handle_t *handle = journal_current_handle();
+	int missing;
 	struct kiocb iocb = { .ki_pos = pos };
 	struct buffer_head *bh;
 	struct folio *folio;
@@ -59,8 +61,11 @@ int ldiskfs_append(struct ldiskfs_mount *m, struct dentry *node, u64 block, u64 
 	bool locked;
 	int err;
 
-	if (size <= pos || !EXT4_I(inode)->jinode)
+	if (size <= pos || !EXT4_I(inode)->jinode || !handle)
 		return -EINVAL;
+	missing = ldiskfs_map_reserve(inode->i_sb) - jbd2_handle_buffer_credits(handle);
+	if (missing > 0 && jbd2_journal_extend(handle, missing, 0))
+		return -ENOSPC;
 	len = min_t(u64, bs, size - pos);
 	*phys = 0;
 	/* Free, as nobody reads or writes such files but us, or ours since the file was made. */

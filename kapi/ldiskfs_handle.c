@@ -63,12 +63,26 @@ u32 ldiskfs_credits(struct ldiskfs_mount *m, u32 kind, u32 len)
 	return 0;
 }
 
+/*
+ * What ext4 wants to be left in a handle when it maps a block, whatever that takes in the end: a tree of all
+ * levels that splits, in a group for each block. With less, and no way to get more as a commit is on its way,
+ * its write_begin() would try again for ever.
+ */
+u32 ldiskfs_map_reserve(struct super_block *sb)
+{
+	u32 index = 2 * EXT4_MAX_EXTENT_DEPTH + 1, groups = index + 1;
+
+	return index + min_t(u32, groups, ext4_get_groups_count(sb)) +
+	       min_t(u32, groups, EXT4_SB(sb)->s_gdb_count) + EXT4_META_TRANS_BLOCKS(sb);
+}
+
 void *ldiskfs_start(struct ldiskfs_mount *m, u32 credits)
 {
 	handle_t *handle;
 
 	if (sb_rdonly(m->sb) || is_journal_aborted(m->journal) || ext4_emergency_state(m->sb))
 		return ERR_PTR(-EROFS);
+	credits += ldiskfs_map_reserve(m->sb);
 	handle = jbd2__journal_start(m->journal, credits, 0, REVOKE_CREDITS, GFP_NOFS,
 				     EXT4_HT_MISC, __LINE__);
 	return handle;

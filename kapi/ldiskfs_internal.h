@@ -16,6 +16,7 @@
 
 #include "ext4.h"
 #include "ext4_jbd2.h"
+#include "ext4_extents.h"
 
 #include "ldiskfs_helpers.h"
 
@@ -42,6 +43,7 @@ struct ldiskfs_mount {
 struct ldiskfs_mount *ldiskfs_mount_of(struct super_block *sb);
 struct ldiskfs_mount *ldiskfs_mount_of_journal(journal_t *journal);
 
+u32 ldiskfs_map_reserve(struct super_block *sb);
 u32 ldiskfs_xattr_credits(struct super_block *sb, u32 len, bool create);
 
 void ldiskfs_values_begin(struct ldiskfs_mount *m);
