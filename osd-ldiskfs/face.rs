@@ -8,7 +8,7 @@ use crate::index::Reader;
 use crate::journal::Txn;
 use crate::mounted::User;
 use crate::object::Object;
-use crate::store::Store;
+use crate::store::{when_made, Store};
 use crate::Fid;
 use core::any::Any;
 use core::ffi::CStr;
@@ -185,7 +185,8 @@ impl osd::Object for InUse {
             return Err(ENOTDIR);
         }
         node.readdir(pos, &mut |e| {
-            let fid = match self.store.entry_fid(&self.held, e.name, e.ino) {
+            // The name may have gone since it was read, and its inode be another one's that is being made.
+            let fid = match when_made(|| self.store.entry_fid(&self.held, e.name, e.ino)) {
                 Ok(fid) => fid,
                 // An entry without an inode: e2fsck's business, not the reader's.
                 Err(e) if e == ESTALE => return Ok(ldiskfs::Walk::Next),

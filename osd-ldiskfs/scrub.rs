@@ -9,6 +9,7 @@ use crate::index::{Mapping, ObjectIndex};
 use crate::lma;
 use crate::place::{self, Place};
 use crate::setup::{local_file, oi_credits};
+use crate::store::when_made;
 use crate::txn::Plan;
 use crate::Fid;
 use kapi::ldiskfs::{BlockFile, Credits, Handle, Node};
@@ -28,8 +29,6 @@ const CHECKPOINT: Duration = Duration::from_secs(60);
 
 /// When a scan that failed is tried again.
 const RETRY: Duration = Duration::from_secs(60);
-/// How often an inode is looked at that may be in the making.
-const MAKING: u32 = 100;
 
 /// `OI_scrub`.
 pub(crate) struct Record {
@@ -434,16 +433,9 @@ impl Scrub {
 
     /// The inode, if it is in use.
     fn find(&self, ino: u64) -> Result<Option<Node>> {
-        let mut tries = 0;
-        loop {
-            match self.dev.mount().iget(ino, 0) {
-                Ok(node) => return Ok(Some(node)),
-                Err(e) if e == ESTALE => return Ok(None),
-                // ext4 says so of one that is just being made, too.
-                Err(e) if e == ENOMEM && tries < MAKING => tries += 1,
-                Err(e) => return Err(e),
-            }
-            kapi::time::sleep(Duration::from_millis(10));
+        match when_made(|| self.dev.mount().iget(ino, 0)) {
+            Err(e) if e == ESTALE => Ok(None),
+            r => r.map(Some),
         }
     }
 

@@ -238,3 +238,18 @@ impl Store {
         self.fid_of(ino)
     }
 }
+
+/// How often an inode that is being made is looked at again.
+const MAKING: u32 = 100;
+
+/// Gets an inode by its number alone: ext4 says `ENOMEM` of one that is just being made, too. Not inside a
+/// handle, nor with a directory locked.
+pub(crate) fn when_made<T>(mut get: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..MAKING {
+        match get() {
+            Err(e) if e == ENOMEM => kapi::time::sleep(Duration::from_millis(10)),
+            r => return r,
+        }
+    }
+    get()
+}
