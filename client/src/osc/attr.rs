@@ -2,7 +2,7 @@
 
 //! Attributes of objects: truncation, times, and getting data onto the disk (spec `ost.md` 5).
 
-use super::object::Object;
+use super::object::{Object, State};
 use super::window::{WINDOW, WINDOW_LEN};
 use crate::attr::now;
 use crate::rpc;
@@ -10,7 +10,7 @@ use crate::sync::guard;
 use kapi::prelude::*;
 use ldlm::core::{Extent, Mode};
 use ptlrpc::call::CallOptions;
-use std::sync::Arc as StdArc;
+use std::sync::{Arc as StdArc, MutexGuard};
 use wire::msg::OST_VERSION;
 use wire::obdo::{ObdMd, Obdo, OstBody};
 use wire::opcode::{portal, OST_FALLOCATE, OST_PUNCH, OST_SEEK, OST_SETATTR, OST_SYNC};
@@ -42,7 +42,7 @@ impl Object {
         {
             // What is being written of it must not arrive later.
             let mut s = guard(&self.state);
-            let busy = |s: &super::object::State| {
+            let busy = |s: &State| {
                 let mut w = s.windows.range(size / WINDOW..).map(|(_, w)| w);
                 w.any(|w| w.writing || !w.reading.is_empty())
             };
@@ -81,9 +81,36 @@ impl Object {
             s.attr.blocks = reply.o_blocks.get();
         }
         s.transno = s.transno.max(transno);
-        drop(s);
+        drop(self.forget_read(s, size, u64::MAX));
         self.ost()?.note_change(self);
         Ok(())
+    }
+
+    /// Forgets what is cached of a range that the OST has just changed, and what reads bring that began before:
+    /// those ahead of anybody's wish may begin at any time. What was written meanwhile is newer.
+    fn forget_read<'a>(
+        &self,
+        mut s: MutexGuard<'a, State>,
+        start: u64,
+        end: u64,
+    ) -> MutexGuard<'a, State> {
+        let range = start / WINDOW..end.div_ceil(WINDOW);
+        let reads = |s: &State| {
+            let mut all = s.windows.range(range.clone());
+            all.any(|(_, w)| !w.reading.is_empty())
+        };
+        while reads(&s) {
+            s = self.wait(s);
+        }
+        for (w, win) in s.windows.range_mut(range) {
+            let first = w * WINDOW;
+            let a = start.saturating_sub(first).min(WINDOW) as u32;
+            let b = (end - first).min(WINDOW) as u32;
+            for (a, b) in win.dirty.gaps(a, b) {
+                win.forget(a, b);
+            }
+        }
+        s
     }
 
     /// Notes times that are set; whether the OST has to be told of them by
@@ -198,24 +225,7 @@ impl Object {
         }
         (s.attr.mtime, s.attr.ctime) = (now, now);
         s.transno = s.transno.max(transno);
-        // Holes and zeros are not what is cached, nor what reads bring that began before.
-        let range = start / WINDOW..end.div_ceil(WINDOW);
-        let reads = |s: &super::object::State| {
-            let mut all = s.windows.range(range.clone());
-            all.any(|(_, w)| !w.reading.is_empty())
-        };
-        while reads(&s) {
-            s = self.wait(s);
-        }
-        for (w, win) in s.windows.range_mut(range) {
-            let first = w * WINDOW;
-            let a = start.saturating_sub(first).min(WINDOW) as u32;
-            let b = (end - first).min(WINDOW) as u32;
-            // What was written meanwhile is newer.
-            for (a, b) in win.dirty.gaps(a, b) {
-                win.forget(a, b);
-            }
-        }
+        drop(self.forget_read(s, start, end));
         Ok(())
     }
 

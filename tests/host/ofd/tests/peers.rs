@@ -4,78 +4,14 @@
 
 mod common;
 
+use common::client::{read, Client};
 use common::*;
 use kapi::prelude::*;
-use lustre_client::config::TargetConfig;
-use lustre_client::layout::Stripe;
-use lustre_client::mount::MountOptions;
-use lustre_client::node::{ClientNode, NodeOptions};
-use lustre_client::osc::{CleanCache, Object, Ost, Owner};
 use osd::Device;
 use osd_memory::MemoryDevice;
 use osp::{Osp, OspConfig};
 use ptlrpc::export::ClientUuid;
-use std::sync::Arc as StdArc;
 use wire::fid::Fid;
-use wire::ostid::OstId;
-
-struct Client {
-    node: StdArc<ClientNode>,
-    ost: StdArc<Ost>,
-}
-
-impl Client {
-    fn new(oss: &Oss, n: u8) -> Client {
-        let mut options = NodeOptions::new(nid(oss.id, n));
-        options.port = PORT;
-        options.privileged = false;
-        let node = ClientNode::start(&options).unwrap();
-        let config = TargetConfig {
-            index: INDEX.into(),
-            uuid: uuid(oss.id).as_str().to_string(),
-            nodes: vec![vec![nid(oss.id, 1)]],
-            inactive: false,
-        };
-        let cache = StdArc::new(CleanCache::new(64 << 20));
-        let name = format!("client-{}-{n}", oss.id);
-        let tell = StdArc::new(|_: Fid| {});
-        let options = MountOptions::default();
-        let ost = Ost::new(&node, &config, &name, &cache, tell, &options).unwrap();
-        let import = ost.target().unwrap().import().clone();
-        import.wait_full(Duration::from_secs(10)).unwrap();
-        Client { node, ost }
-    }
-
-    fn object(&self, fid: Fid) -> StdArc<Object> {
-        let stripe = Stripe {
-            ost: INDEX.into(),
-            fid,
-            id: OstId::from_fid(fid),
-        };
-        let owner = Owner {
-            fid: Fid::new(0x2_0000_0401, 1),
-            stripe: 0,
-            uid: 10,
-            gid: 20,
-            stripe_size: 1 << 20,
-            stripe_count: 1,
-        };
-        Object::of(&self.ost, &stripe, owner)
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.ost.stop();
-        self.node.stop();
-    }
-}
-
-fn read(o: &StdArc<Object>, off: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0xee; len];
-    o.read(off, &mut out).unwrap();
-    out
-}
 
 #[test]
 fn two_clients_see_the_same() {

@@ -3,6 +3,8 @@
 //! An OST on a store in memory, and peers that talk to it over TCP.
 #![allow(dead_code)]
 
+pub mod client;
+
 use kapi::net::Ipv4Addr;
 use kapi::pages::Pages;
 use kapi::prelude::*;
