@@ -12,8 +12,11 @@ use kernel::bindings;
 use kernel::sync::atomic::{Acquire, Atomic, Release};
 use kernel::sync::Arc;
 
+#[path = "periodic.rs"]
+mod periodic;
 #[path = "threads.rs"]
 mod threads;
+pub use periodic::Periodic;
 pub use threads::Threads;
 
 /// What a thread is started with.

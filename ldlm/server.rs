@@ -43,5 +43,5 @@ pub use namespace::{Namespace, NamespaceConfig, NamespaceStats};
 pub use pdo::NameLock;
 pub use prolong::Cover;
 pub use run::{AstDone, AstOutcome};
-pub use timer::Timers;
+pub use timer::start_timers;
 pub use traits::{AstSender, LvbClass, NamespaceOps};

@@ -11,8 +11,9 @@ use crate::service::{Request, Served, Service};
 use core::any::Any;
 use kapi::prelude::*;
 use kapi::sync::atomic::{Atomic, Relaxed};
+use kapi::thread::Periodic;
 use ldlm::core::{LockView, ResId};
-use ldlm::server::{Lvb, LvbClass, Namespace, NamespaceConfig, NamespaceOps, Timers};
+use ldlm::server::{start_timers, Lvb, LvbClass, Namespace, NamespaceConfig, NamespaceOps};
 use lnet::fail::{self, point};
 use osd::Device;
 use ptlrpc::export::{ClientUuid, Export, TargetDevice};
@@ -77,7 +78,7 @@ pub struct Target {
     #[pin]
     pub(crate) exports: Mutex<RBTree<ClientUuid, Arc<Export>>>,
     #[pin]
-    timers: Mutex<Option<Timers>>,
+    timers: Mutex<Option<Periodic>>,
 }
 
 /// The lock manager's way to the service.
@@ -168,7 +169,7 @@ impl Target {
             GFP_KERNEL,
         )?;
         let seats = Seats::new()?;
-        let timers = Timers::start(&namespace)?;
+        let timers = start_timers(&namespace)?;
         let target = Arc::pin_init(
             pin_init!(Target {
                 config,

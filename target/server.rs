@@ -4,8 +4,9 @@
 
 use crate::device::Target;
 use crate::drops;
-use crate::silent::Evictor;
+use crate::silent::start_evictor;
 use kapi::prelude::*;
+use kapi::thread::Periodic;
 use ptlrpc::export::ClientUuid;
 use ptlrpc::node::Node;
 use ptlrpc::request::ServerRequest;
@@ -155,7 +156,7 @@ pub struct Server {
     #[pin]
     changing: Mutex<()>,
     #[pin]
-    evictor: Mutex<Option<Evictor>>,
+    evictor: Mutex<Option<Periodic>>,
     /// By the import's own cookie.
     #[pin]
     clients: Mutex<RBTree<u64, Arc<dyn LockClient>>>,
@@ -207,7 +208,7 @@ impl Server {
             GFP_KERNEL,
         )?;
         let started = server.start_services(None);
-        match started.and_then(|()| Evictor::start(&server)) {
+        match started.and_then(|()| start_evictor(&server)) {
             Ok(e) => *server.evictor.lock() = Some(e),
             Err(e) => {
                 server.stop();

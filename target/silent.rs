@@ -6,7 +6,7 @@
 use crate::device::Target;
 use crate::server::Server;
 use kapi::prelude::*;
-use kapi::thread::JoinHandle;
+use kapi::thread::Periodic;
 use ptlrpc::export::Export;
 use wire::connect::ConnectFlags;
 
@@ -17,65 +17,15 @@ const GRACE: u32 = 2;
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);
 
-#[pin_data]
-struct Signal {
-    #[pin]
-    stop: Mutex<bool>,
-    #[pin]
-    wake: CondVar,
-}
-
-/// The thread that looks for silent clients of all targets of a node. Dropping it ends the thread.
-pub(crate) struct Evictor {
-    signal: Arc<Signal>,
-    thread: Option<JoinHandle>,
-}
-
-impl Evictor {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// `ENOMEM`, `EAGAIN`: no thread to be had.
-    pub(crate) fn start(server: &Arc<Server>) -> Result<Evictor> {
-        let signal = Arc::pin_init(
-            pin_init!(Signal {
-                stop <- new_mutex!(false),
-                wake <- new_condvar!(),
-            }),
-            GFP_KERNEL,
-        )?;
-        let (server, own) = (server.clone(), signal.clone());
-        let thread = kapi::thread::spawn(format_args!("ll_evictor"), move || own.watch(&server))?;
-        Ok(Evictor {
-            signal,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Evictor {
-    fn drop(&mut self) {
-        *self.signal.stop.lock() = true;
-        self.signal.wake.notify_all();
-        if let Some(t) = self.thread.take() {
-            t.join();
-        }
-    }
-}
-
-impl Signal {
-    fn watch(&self, server: &Server) {
-        let mut stop = self.stop.lock();
-        while !*stop {
-            stop = self.wake.wait_timeout(stop, PERIOD).0;
-            if *stop {
-                return;
-            }
-            drop(stop);
-            server.give_up_silent();
-            stop = self.stop.lock();
-        }
-    }
+/// Starts the thread that looks for silent clients of all targets of a node.
+///
+/// # Errors
+/// `ENOMEM`, `EAGAIN`: no thread to be had.
+pub(crate) fn start_evictor(server: &Arc<Server>) -> Result<Periodic> {
+    let server = server.clone();
+    Periodic::start(format_args!("ll_evictor"), PERIOD, move || {
+        server.give_up_silent();
+    })
 }
 
 /// When a client was heard last; `None` for one that does not have to be: another MDT.

@@ -259,7 +259,7 @@ fn from_buffer_to_buffer() {
 #[test]
 fn the_timers_end_when_dropped() {
     let (ns, _) = namespace();
-    let t = Timers::start(&ns).unwrap();
+    let t = start_timers(&ns).unwrap();
     drop(t);
 }
 

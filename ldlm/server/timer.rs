@@ -8,73 +8,22 @@ use super::run::now_ms;
 use crate::core::ExportId;
 use kapi::prelude::*;
 use kapi::sync::atomic::Relaxed;
-use kapi::thread::JoinHandle;
-
-#[pin_data]
-struct Signal {
-    #[pin]
-    stop: Mutex<bool>,
-    #[pin]
-    wake: CondVar,
-}
-
-/// The thread that watches the callback timers of a namespace, and how many locks there are. Dropping it
-/// ends the thread.
-pub struct Timers {
-    signal: Arc<Signal>,
-    thread: Option<JoinHandle>,
-}
+use kapi::thread::Periodic;
 
 /// How often to look.
 const PERIOD: Duration = Duration::from_secs(1);
 
-impl Timers {
-    /// Starts the thread.
-    ///
-    /// # Errors
-    /// `ENOMEM`, `EAGAIN`: no thread to be had.
-    pub fn start(ns: &Arc<Namespace>) -> Result<Self> {
-        let signal = Arc::pin_init(
-            pin_init!(Signal {
-                stop <- new_mutex!(false),
-                wake <- new_condvar!(),
-            }),
-            GFP_KERNEL,
-        )?;
-        let (ns, own) = (ns.clone(), signal.clone());
-        let thread = kapi::thread::spawn(format_args!("ldlm_elt"), move || own.watch(&ns))?;
-        Ok(Timers {
-            signal,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for Timers {
-    fn drop(&mut self) {
-        *self.signal.stop.lock() = true;
-        self.signal.wake.notify_all();
-        if let Some(t) = self.thread.take() {
-            t.join();
-        }
-    }
-}
-
-impl Signal {
-    fn watch(&self, ns: &Arc<Namespace>) {
-        let mut stop = self.stop.lock();
-        while !*stop {
-            stop = self.wake.wait_timeout(stop, PERIOD).0;
-            if *stop {
-                return;
-            }
-            drop(stop);
-            ns.tick(now_ms());
-            ns.measure();
-            ns.relieve();
-            stop = self.stop.lock();
-        }
-    }
+/// Starts the thread that watches the callback timers of a namespace, and how many locks there are.
+///
+/// # Errors
+/// `ENOMEM`, `EAGAIN`: no thread to be had.
+pub fn start_timers(ns: &Arc<Namespace>) -> Result<Periodic> {
+    let ns = ns.clone();
+    Periodic::start(format_args!("ldlm_elt"), PERIOD, move || {
+        ns.tick(now_ms());
+        ns.measure();
+        ns.relieve();
+    })
 }
 
 impl Namespace {

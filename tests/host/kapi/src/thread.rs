@@ -5,8 +5,11 @@
 use crate::error::Result;
 use core::fmt;
 
+#[path = "../../../../kapi/periodic.rs"]
+mod periodic;
 #[path = "../../../../kapi/threads.rs"]
 mod threads;
+pub use periodic::Periodic;
 pub use threads::Threads;
 
 /// A thread. Dropping this waits for its end: no thread outlives what started it.
